@@ -1,0 +1,205 @@
+//! Encodes a batch once, checksum included, into a buffer that is used again.
+//!
+//! Floor 1. Base offset and seal are left open: both lie outside the checksum, and the offset is
+//! known only under the writer's lock, which [`stamp`] is called under.
+
+use crate::codec::crc::crc32c;
+use crate::codec::layout::{
+    BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES, MAGIC,
+};
+use crate::codec::seal::Seal;
+use crate::codec::varint;
+use crate::words::record::NewRecord;
+use crate::words::time::Timestamp;
+
+/// The batch became larger than the bound it was begun with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    /// The size it would have had.
+    pub(crate) bytes: usize,
+}
+
+/// One record's parts, as the encoder takes them.
+pub(crate) struct Parts<'a, H> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) header_count: usize,
+    pub(crate) headers: H,
+}
+
+/// Builds one batch in `out`, record by record.
+pub(crate) struct BatchEncoder<'b> {
+    out: &'b mut Vec<u8>,
+    max_bytes: usize,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl<'b> BatchEncoder<'b> {
+    /// Empties `out` and begins a batch of at most `max_bytes`, at most the segment's size.
+    #[inline]
+    pub(crate) fn begin(out: &'b mut Vec<u8>, max_bytes: usize) -> BatchEncoder<'b> {
+        out.clear();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        BatchEncoder { out, max_bytes, count: 0, base_timestamp: -1, max_timestamp: i64::MIN }
+    }
+
+    /// Records so far.
+    #[inline]
+    pub(crate) fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// Adds a record; one without a time of its own gets `now`.
+    #[inline]
+    pub(crate) fn push(&mut self, record: &NewRecord<'_>, now: Timestamp) -> Result<(), TooLarge> {
+        let timestamp = record.timestamp.unwrap_or(now).millis();
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let parts = Parts {
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            header_count: record.headers.len(),
+            headers: record.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())),
+        };
+        // Kafka's deltas wrap as well: adding one back gives the time, whatever it is.
+        self.push_parts(timestamp.wrapping_sub(self.base_timestamp), self.count, parts)
+    }
+
+    /// Adds a record of which the deltas are known.
+    #[inline]
+    pub(crate) fn push_parts<'a>(
+        &mut self,
+        timestamp_delta: i64,
+        offset_delta: i32,
+        record: Parts<'a, impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone>,
+    ) -> Result<(), TooLarge> {
+        let mut body = 1
+            + varint::length(timestamp_delta)
+            + varint::length(i64::from(offset_delta))
+            + nullable_length(record.key)
+            + nullable_length(record.value)
+            + varint::length(signed(record.header_count));
+        for (name, value) in record.headers.clone() {
+            body += nullable_length(Some(name)) + nullable_length(value);
+        }
+        let total = self.out.len() + varint::length(signed(body)) + body;
+        if total > self.max_bytes {
+            return Err(TooLarge { bytes: total });
+        }
+        self.out.reserve(total - self.out.len());
+        varint::write(self.out, signed(body));
+        self.out.push(0);
+        varint::write(self.out, timestamp_delta);
+        varint::write(self.out, i64::from(offset_delta));
+        put_nullable(self.out, record.key);
+        put_nullable(self.out, record.value);
+        varint::write(self.out, signed(record.header_count));
+        for (name, value) in record.headers {
+            put_nullable(self.out, Some(name));
+            put_nullable(self.out, value);
+        }
+        debug_assert_eq!(self.out.len(), total);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes the header of an appended batch and its checksum; base offset and seal stay open.
+    /// Returns the highest timestamp.
+    #[inline]
+    pub(crate) fn finish(self) -> i64 {
+        let max_timestamp = if self.count == 0 { -1 } else { self.max_timestamp };
+        let header = BatchHeader {
+            base_offset: 0,
+            batch_length: 0,
+            leader_epoch: -1,
+            magic: MAGIC,
+            crc: 0,
+            attributes: 0,
+            last_offset_delta: self.count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            count: self.count,
+        };
+        self.finish_with(header);
+        max_timestamp
+    }
+
+    /// Writes `header` before the records, its length and checksum filled in.
+    #[inline]
+    pub(crate) fn finish_with(self, mut header: BatchHeader) {
+        header.batch_length = i32::try_from(self.out.len() - LENGTH_PREFIX_BYTES)
+            .expect("a batch is bounded by the segment's size, which fits 31 bits");
+        if let Some(target) = self.out.first_chunk_mut::<HEADER_BYTES>() {
+            *target = header.to_bytes();
+        }
+        let crc = crc32c(self.out.get(CRC_FROM..).unwrap_or_default());
+        if let Some(target) = self.out.get_mut(CRC_AT..CRC_FROM) {
+            target.copy_from_slice(&crc.to_be_bytes());
+        }
+    }
+}
+
+/// Gives an encoded batch its offset and its seal.
+#[inline]
+pub(crate) fn stamp(batch: &mut [u8], base_offset: i64, seal: &Seal) {
+    let Some(header) = batch.first_chunk_mut::<CRC_FROM>() else { return };
+    let [.., l0, l1, l2, l3, _, _, _, _, _, c0, c1, c2, c3] = *header;
+    let length = i32::from_be_bytes([l0, l1, l2, l3]);
+    let crc = u32::from_be_bytes([c0, c1, c2, c3]);
+    let epoch = seal.make(base_offset, length, crc);
+    if let Some(target) = header.first_chunk_mut::<8>() {
+        *target = base_offset.to_be_bytes();
+    }
+    if let Some(target) = header.get_mut(LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4) {
+        target.copy_from_slice(&epoch.to_be_bytes());
+    }
+}
+
+/// Encodes a batch without records that stands over `offsets` missing ones (at least one).
+pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
+    let encoder = BatchEncoder::begin(out, HEADER_BYTES);
+    encoder.finish_with(BatchHeader {
+        base_offset: 0,
+        batch_length: 0,
+        leader_epoch: -1,
+        magic: MAGIC,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: offsets - 1,
+        base_timestamp: -1,
+        max_timestamp: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count: 0,
+    });
+}
+
+#[inline]
+fn signed(length: usize) -> i64 {
+    // A slice is never longer than isize::MAX bytes.
+    length as i64
+}
+
+#[inline]
+fn nullable_length(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint::length(signed(bytes.len())) + bytes.len())
+}
+
+#[inline]
+fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => varint::write(out, -1),
+        Some(bytes) => {
+            varint::write(out, signed(bytes.len()));
+            out.extend_from_slice(bytes);
+        }
+    }
+}

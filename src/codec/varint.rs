@@ -1,0 +1,129 @@
+//! Zigzag variable-length integers, least significant seven bits first, as Kafka's records use them.
+//!
+//! Floor 1. At most 5 bytes for 32 bits and 10 for 64 (Kafka: `ByteUtils`).
+
+use crate::codec::DecodeError;
+
+#[inline]
+fn zigzag(value: i64) -> u64 {
+    (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
+}
+
+/// How many bytes `value` takes.
+#[inline]
+pub(crate) fn length(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros();
+    (bits as usize).div_ceil(7)
+}
+
+/// Appends `value` to `out`.
+#[inline]
+pub(crate) fn write(out: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.push((rest & 0x7f | 0x80) as u8);
+        rest >>= 7;
+    }
+    out.push((rest & 0x7f) as u8);
+}
+
+/// Reads over bytes front to back; every step says where it failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor<'a> {
+    bytes: &'a [u8],
+    /// Where `bytes` starts, for error positions only.
+    position: usize,
+}
+
+impl<'a> Cursor<'a> {
+    #[inline]
+    pub(crate) fn new(bytes: &'a [u8], position: usize) -> Cursor<'a> {
+        Cursor { bytes, position }
+    }
+
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    #[inline]
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
+        let Some((&first, rest)) = self.bytes.split_first() else {
+            return Err(DecodeError::new("bytes end inside a record", self.position));
+        };
+        self.bytes = rest;
+        self.position += 1;
+        Ok(first)
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let Some((taken, rest)) = self.bytes.split_at_checked(length) else {
+            return Err(DecodeError::new("a length reaches beyond its record", self.position));
+        };
+        self.bytes = rest;
+        self.position += length;
+        Ok(taken)
+    }
+
+    /// A 64-bit integer.
+    #[inline]
+    pub(crate) fn varlong(&mut self) -> Result<i64, DecodeError> {
+        let start = self.position;
+        let first = self.byte()?;
+        let mut raw = u64::from(first & 0x7f);
+        if first >= 0x80 {
+            let mut shift = 7;
+            loop {
+                let byte = self.byte()?;
+                let bits = u64::from(byte & 0x7f);
+                if shift == 63 && bits > 1 {
+                    return Err(DecodeError::new("a varint does not fit 64 bits", start));
+                }
+                raw |= bits << shift;
+                if byte < 0x80 {
+                    break;
+                }
+                shift += 7;
+                if shift > 63 {
+                    return Err(DecodeError::new("a varint is longer than 10 bytes", start));
+                }
+            }
+        }
+        Ok((raw >> 1).cast_signed() ^ -((raw & 1).cast_signed()))
+    }
+
+    /// A 32-bit integer.
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<i32, DecodeError> {
+        let start = self.position;
+        let value = self.varlong()?;
+        if self.position - start > 5 {
+            return Err(DecodeError::new("a varint is longer than 5 bytes", start));
+        }
+        i32::try_from(value).map_err(|_| DecodeError::new("a varint does not fit 32 bits", start))
+    }
+
+    /// A length, or `None` for -1.
+    #[inline]
+    pub(crate) fn nullable_length(&mut self) -> Result<Option<usize>, DecodeError> {
+        let start = self.position;
+        match self.varint()? {
+            -1 => Ok(None),
+            length => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| DecodeError::new("a length is negative", start)),
+        }
+    }
+
+    /// Bytes behind their length, or `None` for a length of -1.
+    #[inline]
+    pub(crate) fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        self.nullable_length()?.map(|length| self.take(length)).transpose()
+    }
+}

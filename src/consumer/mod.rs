@@ -1,0 +1,352 @@
+//! Named consumers: readers whose progress is durable.
+//!
+//! Floor 5. A commit is one change of the checkpoint: no system call when mapped, one when not.
+//! Keeps I7 (with `log::open`).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::disk::state::{ConsumerState, State};
+use crate::log::batch::RecordBatch;
+use crate::log::read::Reader;
+use crate::log::{Log, OffsetSpec, Visibility};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
+use crate::words::offset::Offset;
+
+/// How a consumer is opened. The defaults: it sees written records, and begins at the log start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "options do nothing until they are passed on"]
+pub struct ConsumerOptions {
+    visibility: Visibility,
+    start: OffsetSpec,
+}
+
+impl Default for ConsumerOptions {
+    fn default() -> ConsumerOptions {
+        ConsumerOptions { visibility: Visibility::Written, start: OffsetSpec::Earliest }
+    }
+}
+
+impl ConsumerOptions {
+    /// The defaults.
+    pub fn new() -> ConsumerOptions {
+        ConsumerOptions::default()
+    }
+
+    /// Which records the consumer sees; [`Visibility::Durable`] for one that carries records
+    /// elsewhere. Stored with the consumer.
+    pub fn visibility(mut self, visibility: Visibility) -> ConsumerOptions {
+        self.visibility = visibility;
+        self
+    }
+
+    /// Where a consumer of a name that is new begins; one that exists goes on where it committed.
+    pub fn start(mut self, start: OffsetSpec) -> ConsumerOptions {
+        self.start = start;
+        self
+    }
+}
+
+/// A named reader with durable progress.
+///
+/// Poll, process, commit: after a restart the consumer of the same name goes on at its committed
+/// offset. Commits survive the death of the process at once, and a power cut once the checkpoint
+/// was synced, which [`Consumer::sync`] forces and every clean close and roll does.
+///
+/// # Examples
+/// ```
+/// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+/// use std::time::Duration;
+/// log.append_batch(["21.5 C", "21.6 C"])?;
+/// let mut consumer = log.consumer("display")?;
+/// while let Some(batch) = consumer.poll(Duration::ZERO)? {
+///     for record in batch.records() {
+///         println!("{}", String::from_utf8_lossy(record?.value()));
+///     }
+///     consumer.commit()?;
+/// }
+/// assert_eq!(consumer.lag(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Consumer {
+    name: String,
+    reader: Reader,
+    committed: Offset,
+    missed: u64,
+}
+
+/// A consumer as the log knows it, open or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its name.
+    pub name: String,
+    /// Which records it sees.
+    pub visibility: Visibility,
+    /// The next offset it reads after a restart.
+    pub committed: Offset,
+    /// Whether this process has it open.
+    pub open: bool,
+}
+
+impl Log {
+    /// Opens the consumer of this name, or creates it at the log start offset; it sees records as
+    /// soon as they are written.
+    ///
+    /// Names are Kafka's: 1 to 249 of letters, digits, `.`, `_` and `-`. A log has room for 64
+    /// consumers and replicators.
+    ///
+    /// # Errors
+    /// [`ConsumerBusy`](ErrorKind::ConsumerBusy) if it is open already;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for another name, a 65th consumer, or one
+    /// that was created with another visibility; [`Closed`](ErrorKind::Closed).
+    pub fn consumer(&self, name: &str) -> Result<Consumer> {
+        self.consumer_with(name, ConsumerOptions::default())
+    }
+
+    /// Opens the consumer of this name with options: see [`Log::consumer`].
+    ///
+    /// # Errors
+    /// As [`Log::consumer`], and [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) if a new one is
+    /// to begin at an offset the log does not have.
+    pub fn consumer_with(&self, name: &str, options: ConsumerOptions) -> Result<Consumer> {
+        check_name(name)?;
+        let inner = &*self.inner;
+        inner.check_open()?;
+        let start = inner.resolve(options.start)?;
+        if !inner.open_consumers.lock().insert(name.to_owned()) {
+            let text = format!("the consumer '{name}' is open already");
+            return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
+        }
+        let found = inner.change_state(|state| find_or_add(state, name, start, &options));
+        let committed = found.inspect_err(|_| {
+            inner.open_consumers.lock().remove(name);
+        })?;
+        let log_start = inner.log_start_offset();
+        let missed = (log_start - committed).max(0).unsigned_abs();
+        let reader = self.reader_at(committed.max(log_start), options.visibility);
+        Ok(Consumer { name: name.to_owned(), reader, committed, missed })
+    }
+
+    /// The consumers the log knows, in the order they were created.
+    #[must_use]
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        let open = self.inner.open_consumers.lock().clone();
+        let list = |state: &mut State| {
+            let known = state.consumers.iter().map(|consumer| ConsumerInfo {
+                name: consumer.name.clone(),
+                visibility: visibility_of(consumer),
+                committed: consumer.committed,
+                open: open.contains(&consumer.name),
+            });
+            Ok((known.collect(), false))
+        };
+        self.inner.change_state(list).unwrap_or_default()
+    }
+
+    /// Forgets a consumer and its committed offset; whether there was one.
+    ///
+    /// # Errors
+    /// [`ConsumerBusy`](ErrorKind::ConsumerBusy) while it is open; [`Closed`](ErrorKind::Closed).
+    pub fn delete_consumer(&self, name: &str) -> Result<bool> {
+        let inner = &*self.inner;
+        inner.check_open()?;
+        let open = inner.open_consumers.lock();
+        if open.contains(name) {
+            let text = format!("the consumer '{name}' is open");
+            return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
+        }
+        inner.change_state(|state| {
+            let before = state.consumers.len();
+            state.consumers.retain(|consumer| consumer.name != name);
+            let gone = state.consumers.len() != before;
+            Ok((gone, gone))
+        })
+    }
+}
+
+/// Kafka's rule for topic names, so that every name is a file name and a metric label as well.
+fn check_name(name: &str) -> Result<()> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    let sized = (1..=limits::NAME_BYTES_MAX).contains(&name.len());
+    if !sized || name == "." || name == ".." || !name.bytes().all(legal) {
+        let shown: String = name.chars().take(40).collect();
+        return Err(Error::invalid(format!(
+            "the consumer name {shown:?} ({} bytes) is not 1 to {} of letters, digits, '.', '_' \
+             and '-'",
+            name.len(),
+            limits::NAME_BYTES_MAX
+        )));
+    }
+    Ok(())
+}
+
+fn visibility_of(consumer: &ConsumerState) -> Visibility {
+    if consumer.durable { Visibility::Durable } else { Visibility::Written }
+}
+
+/// The committed offset of a consumer that is there, or of one that is added.
+fn find_or_add(
+    state: &mut State,
+    name: &str,
+    start: Offset,
+    options: &ConsumerOptions,
+) -> Result<(Offset, bool)> {
+    if let Some(found) = state.consumers.iter().find(|consumer| consumer.name == name) {
+        let stored = visibility_of(found);
+        if stored != options.visibility {
+            return Err(Error::invalid(format!(
+                "the consumer '{name}' was created with visibility {stored:?}"
+            )));
+        }
+        return Ok((found.committed, false));
+    }
+    if state.consumers.len() >= limits::CONSUMERS_MAX {
+        return Err(Error::invalid(format!(
+            "the consumer '{name}' would be one more than {}; delete_consumer makes room",
+            limits::CONSUMERS_MAX
+        )));
+    }
+    let durable = options.visibility == Visibility::Durable;
+    state.consumers.push(ConsumerState { name: name.to_owned(), durable, committed: start });
+    Ok((start, true))
+}
+
+impl Consumer {
+    /// The next batch, waiting for it at most `max_wait`; `None` if none came.
+    ///
+    /// Its records begin at the consumer's position; the position moves behind it.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) with the range that cannot be read: it is counted as missed,
+    /// and the next call goes on behind it. Those of [`Log::wait_for`].
+    pub fn poll(&mut self, max_wait: Duration) -> Result<Option<RecordBatch>> {
+        if let Some(batch) = self.next()? {
+            return Ok(Some(batch));
+        }
+        let log = self.reader.log();
+        if max_wait.is_zero() {
+            // Also a call that keeps the interval policy.
+            if log.inner.flush_due_in() == Some(Duration::ZERO) {
+                log.flush()?;
+                return self.next();
+            }
+            return Ok(None);
+        }
+        if !log.wait_for(self.reader.position(), self.reader.visibility(), max_wait)? {
+            return Ok(None);
+        }
+        self.next()
+    }
+
+    fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.reader.next().transpose().inspect_err(|error| {
+            let lost = error.lost_offsets().map_or(0, |lost| lost.end - lost.start);
+            self.missed += lost.max(0).unsigned_abs();
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The offset of the next record to read.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.reader.position()
+    }
+
+    /// The next offset this consumer reads after a restart.
+    #[must_use]
+    pub fn committed(&self) -> Offset {
+        self.committed
+    }
+
+    /// Commits everything that was polled so far.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io) if the checkpoint cannot be written; [`Closed`](ErrorKind::Closed).
+    pub fn commit(&mut self) -> Result<()> {
+        self.commit_offset(self.position())
+    }
+
+    /// Commits an offset: the next one to read after a restart. It may lie below the last one.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) below the log start offset or above what
+    /// this consumer can see; those of [`Consumer::commit`].
+    pub fn commit_offset(&mut self, offset: Offset) -> Result<()> {
+        let inner = &*self.reader.log().inner;
+        inner.check_open()?;
+        let valid = inner.log_start_offset()..inner.visible_end(self.reader.visibility());
+        if offset < valid.start || offset > valid.end {
+            return Err(Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be committed")
+                .at(&inner.env.dir)
+                .offset(offset)
+                .range(valid));
+        }
+        let name = &self.name;
+        inner.change_state(|state| {
+            let found = state.consumers.iter_mut().find(|consumer| consumer.name == *name);
+            let Some(consumer) = found else { return Ok(((), false)) };
+            let changed = consumer.committed != offset;
+            consumer.committed = offset;
+            Ok(((), changed))
+        })?;
+        self.committed = offset;
+        Ok(())
+    }
+
+    /// Makes the commits so far survive a power cut. Blocks for one device flush.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io); the log is poisoned then (I8).
+    pub fn sync(&self) -> Result<()> {
+        let inner = &*self.reader.log().inner;
+        inner.check_open()?;
+        inner.sync_checkpoint()
+    }
+
+    /// Goes on reading at another offset; the committed offset stays until the next commit.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange); the position is unchanged then.
+    pub fn seek(&mut self, to: OffsetSpec) -> Result<()> {
+        self.reader.seek(to)
+    }
+
+    /// Records between the committed offset and the log end offset.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        let end = self.reader.log().log_end_offset();
+        (end - self.committed).max(0).unsigned_abs()
+    }
+
+    /// Records that were there once and could not be read: taken by retention before this consumer
+    /// came to them, or damaged.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.reader.log().inner.open_consumers.lock().remove(&self.name);
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("name", &self.name)
+            .field("position", &self.position())
+            .field("committed", &self.committed)
+            .finish_non_exhaustive()
+    }
+}

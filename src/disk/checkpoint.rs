@@ -1,0 +1,237 @@
+//! The checkpoint: where a log's small state survives without a system call a change.
+//!
+//! Floor 3. Three areas: one synced, one under sync, one being written; the roles change when a
+//! sync begins. In an area two slots alternate. So a killed process loses at most the change being
+//! written, and a power cut falls back to the last synced area, even when changes run during the
+//! sync. Slots lie on pages of their own and carry a number and a checksum; the highest whole one
+//! counts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::codec::DecodeError;
+use crate::disk::state::{NEWER, State};
+use crate::disk::{Env, names, read_small};
+use crate::sys::{Access, MapWriter, StorageFile};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits::{CHECKPOINT_FILE_BYTES_MAX, CHECKPOINT_SLOT_BYTES};
+
+const AREAS: usize = 3;
+const SLOTS: usize = 2;
+
+/// What an open found.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// The newest whole slot's state.
+    pub(crate) state: Option<State>,
+    number: u64,
+    /// The area the newest slot lies in.
+    area: usize,
+    slot_bytes: usize,
+    /// Slots that hold something, but nothing whole.
+    pub(crate) damaged_slots: usize,
+}
+
+/// The open checkpoint of a log.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    map: Option<MapWriter>,
+    slot_bytes: usize,
+    number: u64,
+    writing: usize,
+    slot: usize,
+    synced: usize,
+    under_sync: Option<usize>,
+    /// Something was written since the last sync began.
+    dirty: bool,
+    /// The newest slot found at open may never have been synced; it is before the first change.
+    settled: bool,
+    buffer: Vec<u8>,
+}
+
+/// Reads the newest state. A file that is not there, or holds nothing whole, gives none.
+pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
+    let path = env_dir.dir.join(names::CHECKPOINT);
+    let mut loaded = Loaded { slot_bytes: CHECKPOINT_SLOT_BYTES, ..Loaded::default() };
+    let Some(bytes) = read_small(&*env_dir.storage, &path, CHECKPOINT_FILE_BYTES_MAX)? else {
+        return Ok(loaded);
+    };
+    let slot_bytes = (bytes.len() / (AREAS * SLOTS)).max(CHECKPOINT_SLOT_BYTES);
+    loaded.slot_bytes = slot_bytes.next_multiple_of(CHECKPOINT_SLOT_BYTES);
+    // Every page is looked at, so that a file of the wrong length still gives what it holds.
+    for (page, start) in (0..bytes.len()).step_by(CHECKPOINT_SLOT_BYTES).enumerate() {
+        let slot = bytes.get(start..).unwrap_or_default();
+        match State::decode(slot) {
+            Ok((number, state)) if loaded.state.is_none() || number > loaded.number => {
+                loaded.state = Some(state);
+                loaded.number = number;
+                loaded.area = page * CHECKPOINT_SLOT_BYTES / (loaded.slot_bytes * SLOTS);
+            }
+            Ok(_) => {}
+            Err(DecodeError { what: NEWER, .. }) => {
+                return Err(Error::new(ErrorKind::UnsupportedFormat, NEWER).at(&path));
+            }
+            Err(_) => {
+                let first_of_slot = start % loaded.slot_bytes == 0;
+                let written = slot.iter().take(CHECKPOINT_SLOT_BYTES).any(|&byte| byte != 0);
+                loaded.damaged_slots += usize::from(first_of_slot && written);
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+impl Checkpoint {
+    /// Opens the file for writing behind what was loaded from it; makes it anew, synced and with
+    /// `state` in it, where it is missing or has the wrong size.
+    pub(crate) fn open(env: &Env, loaded: &Loaded, state: &State) -> Result<Checkpoint> {
+        let path = env.dir.join(names::CHECKPOINT);
+        let length = AREAS * SLOTS * loaded.slot_bytes;
+        let opened = env.storage.open(&path, Access::ReadWrite).ok();
+        let usable = opened.filter(|file| {
+            loaded.state.is_some() && file.len().is_ok_and(|found| found == length as u64)
+        });
+        let Some(file) = usable else {
+            return Checkpoint::create(env, loaded.slot_bytes, loaded.number, state);
+        };
+        let map = map_file(env, &path, &file, length)?;
+        Ok(Checkpoint {
+            path,
+            file,
+            map,
+            slot_bytes: loaded.slot_bytes,
+            number: loaded.number,
+            writing: (loaded.area + 1) % AREAS,
+            slot: 0,
+            synced: loaded.area,
+            under_sync: None,
+            dirty: false,
+            settled: false,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Makes the file under another name with `state` in its first area, syncs it, and puts it in
+    /// the old one's place.
+    fn create(env: &Env, slot_bytes: usize, number: u64, state: &State) -> Result<Checkpoint> {
+        let path = env.dir.join(names::CHECKPOINT);
+        let mut buffer = Vec::new();
+        state.encode(number + 1, &mut buffer);
+        let mut slot_bytes = slot_bytes;
+        while buffer.len() > slot_bytes {
+            slot_bytes *= 2;
+        }
+        let length = AREAS * SLOTS * slot_bytes;
+        // Written zeros, not a hole: every block is there before a map stores to it.
+        buffer.resize(length, 0);
+        crate::disk::meta::replace_synced(&*env.storage, &path, &buffer)?;
+        let file = env
+            .storage
+            .open(&path, Access::ReadWrite)
+            .map_err(|error| Error::io("cannot open the checkpoint", &path, error))?;
+        let map = map_file(env, &path, &file, length)?;
+        buffer.clear();
+        Ok(Checkpoint {
+            path,
+            file,
+            map,
+            slot_bytes,
+            number: number + 1,
+            writing: 1,
+            slot: 0,
+            synced: 0,
+            under_sync: None,
+            dirty: false,
+            settled: true,
+            buffer,
+        })
+    }
+
+    /// Writes the state. Mapped: a store, no system call; by position: one. It survives the death
+    /// of the process at once, and a power cut after the next sync.
+    pub(crate) fn write(&mut self, env: &Env, state: &State) -> Result<()> {
+        if !self.settled {
+            self.file
+                .sync_all()
+                .map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+            self.settled = true;
+        }
+        state.encode(self.number + 1, &mut self.buffer);
+        if self.buffer.len() > self.slot_bytes {
+            *self = Checkpoint::create(env, self.slot_bytes, self.number, state)?;
+            return Ok(());
+        }
+        let at = (self.writing * SLOTS + self.slot) * self.slot_bytes;
+        match &mut self.map {
+            Some(map) => map.store(at, &self.buffer),
+            None => {
+                self.file.write_all_at(at as u64, &self.buffer).map_err(|error| {
+                    Error::io("cannot write the checkpoint", &self.path, error).position(at)
+                })?;
+            }
+        }
+        self.number += 1;
+        self.slot = (self.slot + 1) % SLOTS;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Begins a sync: what was written so far is under sync, and further changes go elsewhere.
+    /// `None` if everything is synced. The caller syncs the file without holding the checkpoint's
+    /// lock, one at a time, and then says how it went.
+    pub(crate) fn begin_sync(&mut self) -> Option<Arc<dyn StorageFile>> {
+        if !self.dirty {
+            return None;
+        }
+        debug_assert!(self.under_sync.is_none(), "one sync at a time");
+        self.under_sync = Some(self.writing);
+        self.writing = (0..AREAS)
+            .find(|&area| area != self.writing && area != self.synced)
+            .unwrap_or_default();
+        self.slot = 0;
+        self.dirty = false;
+        Some(Arc::clone(&self.file))
+    }
+
+    /// Ends the sync that was begun. After a failed one the log is poisoned and writes no more.
+    pub(crate) fn end_sync(&mut self, done: std::io::Result<()>) -> Result<()> {
+        let area = self.under_sync.take();
+        done.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+        self.synced = area.unwrap_or(self.synced);
+        Ok(())
+    }
+
+    /// Writes the state and syncs it, with nobody else around.
+    pub(crate) fn write_synced(&mut self, env: &Env, state: &State) -> Result<()> {
+        self.write(env, state)?;
+        match self.begin_sync() {
+            Some(file) => {
+                let done = file.sync_data();
+                self.end_sync(done)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn map_file(
+    env: &Env,
+    path: &std::path::Path,
+    file: &Arc<dyn StorageFile>,
+    length: usize,
+) -> Result<Option<MapWriter>> {
+    if !env.mapped {
+        return Ok(None);
+    }
+    let map = || -> std::io::Result<MapWriter> {
+        let mut map = file.map_write(length)?;
+        map.populate(0..length)?;
+        Ok(map)
+    };
+    map().map(Some).map_err(|error| Error::io("cannot map the checkpoint", path, error))
+}
+
+#[cfg(test)]
+mod tests;

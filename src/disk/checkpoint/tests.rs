@@ -1,0 +1,140 @@
+//! The checkpoint on the operating system's files.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::codec::seal::Seal;
+use crate::disk::meta::Meta;
+use crate::disk::state::ConsumerState;
+use crate::sys::OsStorage;
+use crate::words::log_id::LogId;
+use crate::words::offset::Offset;
+
+fn env(dir: &Path, mapped: bool) -> Env {
+    Env {
+        storage: Arc::new(OsStorage),
+        dir: dir.to_path_buf(),
+        seal: Seal::NONE,
+        mapped,
+        segment_bytes: 1 << 20,
+        index_interval_bytes: 4096,
+    }
+}
+
+fn state(recovery_point: i64) -> State {
+    State {
+        recovery_point: Offset::new(recovery_point),
+        ..State::new(
+            Meta { log_id: LogId::from_bytes([1; 16]), seal: true, source: None },
+            Offset::ZERO,
+        )
+    }
+}
+
+fn loaded_point(env: &Env) -> Option<i64> {
+    load(env).unwrap().state.map(|state| state.recovery_point.get())
+}
+
+/// Every change is found again by a process that opens the file, with and without a sync.
+#[test]
+fn the_newest_change_is_found_in_both_modes() {
+    for mapped in [true, false] {
+        let tmp = tempfile::tempdir().unwrap();
+        let env = env(tmp.path(), mapped);
+        let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+        for point in 1..40 {
+            checkpoint.write(&env, &state(point)).unwrap();
+            assert_eq!(loaded_point(&env), Some(point));
+            if point % 3 == 0 {
+                let file = checkpoint.begin_sync().unwrap();
+                checkpoint.write(&env, &state(point * 100)).unwrap();
+                assert_eq!(loaded_point(&env), Some(point * 100));
+                checkpoint.end_sync(file.sync_data()).unwrap();
+            }
+            if point % 7 == 0 {
+                drop(checkpoint);
+                checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+            }
+        }
+    }
+}
+
+/// A change never overwrites the synced area, nor the one under sync, so that a power cut during
+/// any write leaves one of them: each slot written after the sync is damaged in turn.
+#[test]
+fn changes_during_and_after_a_sync_spare_what_is_synced() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = env(tmp.path(), false);
+    let path = tmp.path().join(names::CHECKPOINT);
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+    for round in 1..12 {
+        let synced = fs::read(&path).unwrap();
+        let best = loaded_point(&env).unwrap();
+        checkpoint.write(&env, &state(round * 1000)).unwrap();
+        let begun = checkpoint.begin_sync().unwrap();
+        let under_sync = fs::read(&path).unwrap();
+        for change in 0..5 {
+            checkpoint.write(&env, &state(round * 1000 + change)).unwrap();
+        }
+        // All that changed since the last finished sync is lost: the synced state is still there.
+        let now = fs::read(&path).unwrap();
+        let torn = |before: &[u8]| -> Vec<u8> {
+            let pages = before.chunks(4096).zip(now.chunks(4096));
+            pages.flat_map(|(b, n)| if b == n { n.to_vec() } else { vec![0xff; 4096] }).collect()
+        };
+        fs::write(&path, torn(&synced)).unwrap();
+        assert_eq!(loaded_point(&env), Some(best), "round {round}");
+        fs::write(&path, torn(&under_sync)).unwrap();
+        assert_eq!(loaded_point(&env), Some(round * 1000), "round {round}");
+        fs::write(&path, &now).unwrap();
+        checkpoint.end_sync(begun.sync_data()).unwrap();
+        checkpoint.write_synced(&env, &state(round * 1000 + 9)).unwrap();
+    }
+}
+
+/// 64 consumers with the longest names do not fit the first size; the file grows and keeps all.
+#[test]
+fn a_checkpoint_that_is_too_small_grows() {
+    for mapped in [true, false] {
+        let tmp = tempfile::tempdir().unwrap();
+        let env = env(tmp.path(), mapped);
+        let mut state = state(5);
+        let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state).unwrap();
+        for number in 0..64 {
+            state.consumers.push(ConsumerState {
+                name: format!("{number:0249}"),
+                durable: number % 2 == 0,
+                committed: Offset::new(number),
+            });
+            checkpoint.write(&env, &state).unwrap();
+            let loaded = load(&env).unwrap();
+            assert_eq!(loaded.state.as_ref(), Some(&state));
+            assert_eq!(loaded.damaged_slots, 0);
+            checkpoint = Checkpoint::open(&env, &loaded, &state).unwrap();
+        }
+        assert_eq!(fs::metadata(tmp.path().join(names::CHECKPOINT)).unwrap().len(), 6 * 32 * 1024);
+    }
+}
+
+/// Whatever single page is destroyed, an older state is found, and the damage is counted.
+#[test]
+fn a_destroyed_page_costs_at_most_the_newest_changes() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = env(tmp.path(), false);
+    let path = tmp.path().join(names::CHECKPOINT);
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+    for point in 1..10 {
+        checkpoint.write_synced(&env, &state(point)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for page in 0..6 {
+            let mut bytes = whole.clone();
+            bytes[page * 4096..(page + 1) * 4096].fill(0xa5);
+            fs::write(&path, &bytes).unwrap();
+            let loaded = load(&env).unwrap();
+            assert_eq!(loaded.damaged_slots, 1);
+            assert!(loaded.state.unwrap().recovery_point.get() >= point - 1);
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+}

@@ -1,0 +1,135 @@
+//! `log.meta`: a log's identity, written once at creation.
+//!
+//! Floor 3. Text, a `key=value` a line, so that a person can read it. Written under another name,
+//! synced, then renamed: it is there whole or not at all.
+
+use std::path::Path;
+
+use crate::disk::{names, read_small};
+use crate::sys::Storage;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
+use crate::words::log_id::LogId;
+
+/// The format version this crate writes.
+const FORMAT: u32 = 1;
+
+/// What `log.meta` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) log_id: LogId,
+    /// Whether batches carry the seal.
+    pub(crate) seal: bool,
+    /// The log this one is a mirror of.
+    pub(crate) source: Option<LogId>,
+}
+
+/// What was found under the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    /// There is a file, but not one of ours, or it is damaged.
+    Damaged,
+    Whole(Meta),
+}
+
+impl Meta {
+    fn to_text(self) -> String {
+        let seal = if self.seal { "on" } else { "off" };
+        let mut text = format!("format={FORMAT}\nlog_id={}\nseal={seal}\n", self.log_id);
+        if let Some(source) = self.source {
+            text.push_str(&format!("source={source}\n"));
+        }
+        text
+    }
+
+    /// `Ok(None)` if the text is not whole.
+    fn parse(text: &str) -> Result<Option<Meta>> {
+        let (mut format, mut log_id, mut seal, mut source) = (None, None, None, None);
+        for line in text.lines() {
+            match line.split_once('=') {
+                Some(("format", value)) => format = value.parse::<u32>().ok(),
+                Some(("log_id", value)) => log_id = value.parse().ok(),
+                Some(("seal", value)) => seal = Some(value == "on"),
+                Some(("source", value)) => source = value.parse().ok(),
+                _ => {}
+            }
+        }
+        if let Some(newer) = format.filter(|&format| format > FORMAT) {
+            return Err(Error::new(
+                ErrorKind::UnsupportedFormat,
+                format!("the log has format {newer}, this version reads up to {FORMAT}"),
+            ));
+        }
+        let whole = text.ends_with('\n') && format == Some(FORMAT);
+        Ok(match (log_id, seal) {
+            (Some(log_id), Some(seal)) if whole => Some(Meta { log_id, seal, source }),
+            _ => None,
+        })
+    }
+
+    /// Reads the file.
+    pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Found> {
+        let path = dir.join(names::META);
+        let Some(bytes) = read_small(storage, &path, limits::META_BYTES_MAX)? else {
+            return Ok(Found::Nothing);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let meta = Meta::parse(&text).map_err(|error| error.at(&path))?;
+        Ok(meta.map_or(Found::Damaged, Found::Whole))
+    }
+
+    /// Writes the file, whole or not at all, and syncs it and its name.
+    pub(crate) fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let path = dir.join(names::META);
+        replace_synced(storage, &path, self.to_text().as_bytes())
+    }
+}
+
+/// Writes a file under another name, syncs it, renames it and syncs the directory.
+pub(crate) fn replace_synced(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(names::NEW_SUFFIX);
+    let new = Path::new(&new);
+    let write = || -> std::io::Result<()> {
+        let file = match storage.create_new(new) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                storage.unlink(new)?;
+                storage.create_new(new)?
+            }
+            created => created?,
+        };
+        file.write_all_at(0, bytes)?;
+        file.sync_all()?;
+        storage.rename(new, path)?;
+        path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
+    };
+    write().map_err(|error| {
+        // Best effort: what is left is removed at the next open as well.
+        let _ = storage.unlink(new);
+        Error::io("cannot write a file", path, error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_reads_back_what_it_wrote_and_nothing_less() {
+        let meta = Meta {
+            log_id: LogId::from_bytes([7; 16]),
+            seal: true,
+            source: Some(LogId::from_bytes([9; 16])),
+        };
+        let text = meta.to_text();
+        assert_eq!(Meta::parse(&text).unwrap(), Some(meta));
+        for cut in 0..text.len() {
+            let found = Meta::parse(&text[..cut]).unwrap();
+            // Cut behind a line the rest is a smaller but whole file only without the source.
+            assert!(found.is_none_or(|found| found == Meta { source: None, ..meta }), "{cut}");
+        }
+        let newer = text.replace("format=1", "format=2");
+        assert_eq!(Meta::parse(&newer).unwrap_err().kind(), ErrorKind::UnsupportedFormat);
+    }
+}

@@ -1,0 +1,92 @@
+//! What lies in a log's directory: segments with their indexes, the checkpoint, the meta file.
+//!
+//! Floor 3. Knows bytes in files; when to roll, flush or delete is decided above.
+
+pub(crate) mod active;
+pub(crate) mod checkpoint;
+pub(crate) mod index_file;
+pub(crate) mod meta;
+pub(crate) mod names;
+pub(crate) mod segment;
+pub(crate) mod set;
+pub(crate) mod state;
+pub(crate) mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::seal::Seal;
+use crate::sys::{Access, FileKind, Storage};
+use crate::words::error::{Error, Result};
+use crate::words::limits;
+
+/// What every file operation of one log needs to know.
+#[derive(Debug)]
+pub(crate) struct Env {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) dir: PathBuf,
+    pub(crate) seal: Seal,
+    /// Files are read and written through maps; else by position.
+    pub(crate) mapped: bool,
+    pub(crate) segment_bytes: usize,
+    pub(crate) index_interval_bytes: usize,
+}
+
+/// Reads a file of at most `max_bytes` whole; `None` if there is none.
+pub(crate) fn read_small(
+    storage: &dyn Storage,
+    path: &Path,
+    max_bytes: usize,
+) -> Result<Option<Vec<u8>>> {
+    match storage.kind(path).map_err(|error| Error::io("cannot look at a file", path, error))? {
+        None => return Ok(None),
+        Some(FileKind::File) => {}
+        Some(_) => return Ok(Some(Vec::new())),
+    }
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = storage.open(path, Access::Read)?;
+        let length = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(max_bytes);
+        let mut bytes = vec![0; length];
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    };
+    read().map(Some).map_err(|error| Error::io("cannot read a file", path, error))
+}
+
+/// Creates a directory and the missing ones above it, each entry synced.
+pub(crate) fn create_dir_synced(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    let mut missing = Vec::new();
+    let mut level = Some(dir);
+    while let Some(path) = level {
+        let found = storage
+            .kind(path)
+            .map_err(|error| Error::io("cannot look at a directory", path, error))?;
+        if found.is_some() {
+            break;
+        }
+        missing.push(path);
+        level = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    }
+    for path in missing.into_iter().rev() {
+        match storage.create_dir(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            done => {
+                done.map_err(|error| Error::io("cannot create the directory", path, error))?;
+            }
+        }
+        if let Some(parent) = path.parent() {
+            storage
+                .sync_dir(parent)
+                .map_err(|error| Error::sync("cannot sync the directory", parent, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds to a list in a report, which is bounded.
+pub(crate) fn note<T>(list: &mut Vec<T>, item: T) {
+    if list.len() < limits::REPORT_LIST_MAX {
+        list.push(item);
+    }
+}

@@ -1,0 +1,72 @@
+//! File names in a log's directory.
+//!
+//! Floor 3. Segments are named as Kafka names them: their base offset in 20 digits.
+
+use crate::words::offset::Offset;
+
+/// Identity and settings of the log.
+pub(crate) const META: &str = "log.meta";
+/// The small durable state.
+pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// A file that is being made; left behind by a crash it is removed at open.
+pub(crate) const NEW_SUFFIX: &str = ".new";
+
+/// What a segment is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Log,
+    Index,
+    TimeIndex,
+}
+
+impl Part {
+    fn extension(self) -> &'static str {
+        match self {
+            Part::Log => "log",
+            Part::Index => "index",
+            Part::TimeIndex => "timeindex",
+        }
+    }
+}
+
+/// The name of a segment's file.
+pub(crate) fn segment_file(base: Offset, part: Part) -> String {
+    format!("{:020}.{}", base.get(), part.extension())
+}
+
+/// What a name says, or `None` if no segment's file is called that.
+pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, Part)> {
+    let (digits, extension) = name.split_once('.')?;
+    let part = [Part::Log, Part::Index, Part::TimeIndex]
+        .into_iter()
+        .find(|part| part.extension() == extension)?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(|base| (Offset::new(base), part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exact_segment_names_are_ours() {
+        let base = Offset::new(i64::MAX);
+        let name = segment_file(base, Part::Log);
+        assert_eq!(name, "09223372036854775807.log");
+        assert_eq!(parse_segment_file(&name), Some((base, Part::Log)));
+        for foreign in [
+            "0000000000000000001.log",
+            "000000000000000000001.log",
+            "09223372036854775808.log",
+            "99999999999999999999.log",
+            "+0000000000000000001.log",
+            "00000000000000000000.LOG",
+            "00000000000000000000.log.new",
+            "00000000000000000000",
+        ] {
+            assert_eq!(parse_segment_file(foreign), None, "{foreign}");
+        }
+    }
+}

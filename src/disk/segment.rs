@@ -1,0 +1,217 @@
+//! One segment: a file of consecutive batches, and the index over it.
+//!
+//! Floor 3. Readers see it up to its published end and no further (I9).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::codec::decode::check_header;
+use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule};
+use crate::codec::layout::HEADER_BYTES;
+use crate::disk::names::{self, Part};
+use crate::disk::walk::{Gaps, Step, Walker};
+use crate::disk::{Env, index_file};
+use crate::sys::{Access, Map, Pinned, StorageFile};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
+use crate::words::offset::Offset;
+
+/// A segment by name; its file is open only while someone reads or writes it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: Offset,
+    open: Mutex<Option<Arc<SegmentData>>>,
+}
+
+impl Segment {
+    pub(crate) fn closed(base: Offset) -> Segment {
+        Segment { base, open: Mutex::new(None) }
+    }
+
+    pub(crate) fn opened(data: Arc<SegmentData>) -> Segment {
+        Segment { base: data.base, open: Mutex::new(Some(data)) }
+    }
+
+    /// The open file, opened now if need be.
+    pub(crate) fn data(&self, env: &Env) -> Result<Arc<SegmentData>> {
+        let mut open = self.open.lock();
+        if let Some(data) = &*open {
+            return Ok(Arc::clone(data));
+        }
+        let data = Arc::new(SegmentData::open_sealed(env, self.base)?);
+        *open = Some(Arc::clone(&data));
+        Ok(data)
+    }
+
+    /// Lets the file go as soon as nobody reads it any more.
+    pub(crate) fn release(&self) {
+        *self.open.lock() = None;
+    }
+}
+
+/// A segment's open file.
+#[derive(Debug)]
+pub(crate) struct SegmentData {
+    pub(crate) base: Offset,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn StorageFile>,
+    bytes: SegmentBytes,
+    /// `None` until a sealed segment's index is asked for.
+    index: RwLock<Option<IndexEntries>>,
+}
+
+/// How the bytes are reached; both carry the published end.
+#[derive(Debug)]
+pub(crate) enum SegmentBytes {
+    Mapped(Arc<Map>),
+    Positioned(AtomicUsize),
+}
+
+impl SegmentData {
+    pub(crate) fn new(
+        env: &Env,
+        base: Offset,
+        file: Arc<dyn StorageFile>,
+        bytes: SegmentBytes,
+        index: Option<IndexEntries>,
+    ) -> SegmentData {
+        let path = env.dir.join(names::segment_file(base, Part::Log));
+        SegmentData { base, path, file, bytes, index: RwLock::new(index) }
+    }
+
+    /// Opens a file that nobody writes any more; all of it is published.
+    pub(crate) fn open_sealed(env: &Env, base: Offset) -> Result<SegmentData> {
+        let path = env.dir.join(names::segment_file(base, Part::Log));
+        let open = || -> std::io::Result<SegmentData> {
+            let file = env.storage.open(&path, Access::Read)?;
+            let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+            let length = length.min(limits::SEGMENT_BYTES_MAX);
+            let bytes = if env.mapped && length > 0 {
+                SegmentBytes::Mapped(file.map_read(length)?)
+            } else {
+                SegmentBytes::Positioned(AtomicUsize::new(length))
+            };
+            Ok(SegmentData::new(env, base, file, bytes, None))
+        };
+        open().map_err(|error| {
+            let mut error = Error::io("cannot open the segment", &path, error);
+            if error.kind() == ErrorKind::NotFound {
+                error = Error::new(ErrorKind::Corrupt, "the segment's file is gone").at(&path);
+            }
+            error.offset(base)
+        })
+    }
+
+    /// Up to where the segment can be read.
+    #[inline]
+    pub(crate) fn published(&self) -> usize {
+        match &self.bytes {
+            SegmentBytes::Mapped(map) => map.published(),
+            SegmentBytes::Positioned(published) => published.load(Ordering::Acquire),
+        }
+    }
+
+    /// Moves the published end of a segment that is written by position.
+    #[inline]
+    pub(crate) fn publish_positioned(&self, end: usize) {
+        if let SegmentBytes::Positioned(published) = &self.bytes {
+            published.store(end, Ordering::Release);
+        }
+    }
+
+    /// Published bytes from `position` on: all of them from a map, else at least `want` if so many
+    /// are there. Costs a system call where there is no map.
+    pub(crate) fn window(&self, position: usize, want: usize) -> Result<Pinned> {
+        let published = self.published();
+        match &self.bytes {
+            SegmentBytes::Mapped(map) => Ok(Pinned::of_map(map, position..published)
+                .unwrap_or_else(|| Pinned::of_vec(Vec::new()))),
+            SegmentBytes::Positioned(_) => {
+                let length = want.max(limits::READ_CHUNK_BYTES);
+                let mut bytes = vec![0; length.min(published.saturating_sub(position))];
+                let read = self.file.read_at(position as u64, &mut bytes).map_err(|error| {
+                    Error::io("cannot read the segment", &self.path, error).position(position)
+                })?;
+                bytes.truncate(read);
+                Ok(Pinned::of_vec(bytes))
+            }
+        }
+    }
+
+    /// Where to begin a walk that is to reach `target`: position and base offset of a whole batch
+    /// at or below it, by the index where the segment bears it out, else the segment's start.
+    pub(crate) fn floor(&self, env: &Env, target: Offset) -> Result<(usize, Offset)> {
+        for rebuild in [false, true] {
+            let Some(entry) = self.index_floor(env, target, rebuild)? else { break };
+            let position = usize::try_from(entry.position).unwrap_or(0);
+            let window = self.window(position, HEADER_BYTES)?;
+            let header = check_header(&window, usize::MAX, &env.seal);
+            let last = self.base + i64::from(entry.offset);
+            if let Ok(header) = header
+                && header.next_offset() == last.get() + 1
+                && header.base_offset >= self.base.get()
+            {
+                return Ok((position, Offset::new(header.base_offset)));
+            }
+        }
+        Ok((0, self.base))
+    }
+
+    fn index_floor(&self, env: &Env, target: Offset, rebuild: bool) -> Result<Option<IndexEntry>> {
+        let relative = target - self.base;
+        if !rebuild && let Some(entries) = &*self.index.read() {
+            return Ok(entries.floor(relative));
+        }
+        let stored = index_file::read(&*env.storage, &env.dir, self.base, self.published());
+        let entries = match stored.filter(|_| !rebuild) {
+            Some(entries) => entries,
+            None => self.rebuild_index(env)?,
+        };
+        let floor = entries.floor(relative);
+        *self.index.write() = Some(entries);
+        Ok(floor)
+    }
+
+    /// Makes the index anew from the batches (I5); damaged stretches get no entries.
+    fn rebuild_index(&self, env: &Env) -> Result<IndexEntries> {
+        let mut rule = IndexRule::new(self.base.get(), env.index_interval_bytes);
+        let mut entries = IndexEntries::default();
+        let mut walker = Walker::new(0, self.base, Gaps::Expected);
+        loop {
+            match walker.next(self, &env.seal)? {
+                Step::Batch(batch) => {
+                    let header = &batch.header;
+                    let last = header.next_offset() - 1;
+                    if let Some(due) = rule.add(last, header.max_timestamp, batch.position) {
+                        entries.add(due);
+                    }
+                }
+                Step::Damage(_) => {
+                    if walker.resync(self, &env.seal)?.is_none() {
+                        break;
+                    }
+                }
+                Step::End => break,
+            }
+        }
+        entries.add(rule.finish());
+        // A cache: a full or read-only disk costs the next lookup a scan, nothing else.
+        let _ = index_file::write(&*env.storage, &env.dir, self.base, &entries);
+        Ok(entries)
+    }
+
+    /// Adds entries to the index of a segment that is being written.
+    pub(crate) fn add_to_index(&self, due: Due) {
+        if let Some(entries) = &mut *self.index.write() {
+            entries.add(due);
+        }
+    }
+
+    /// The index as it stands, for writing it out.
+    pub(crate) fn index_entries(&self) -> IndexEntries {
+        self.index.read().clone().unwrap_or_default()
+    }
+}

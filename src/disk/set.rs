@@ -1,0 +1,75 @@
+//! The segments of one log in order, and how many of them are open.
+//!
+//! Floor 3. The list changes at a roll or a deletion; readers look at it once a segment.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::disk::Env;
+use crate::disk::segment::{Segment, SegmentData};
+use crate::words::error::Result;
+use crate::words::limits;
+use crate::words::offset::Offset;
+
+/// The segments by base offset, the active one last.
+#[derive(Debug)]
+pub(crate) struct SegmentSet {
+    list: RwLock<Vec<Arc<Segment>>>,
+    /// Sealed ones that are open, least recently opened first: their number is bounded.
+    open: Mutex<VecDeque<Arc<Segment>>>,
+}
+
+impl SegmentSet {
+    pub(crate) fn new(list: Vec<Arc<Segment>>) -> SegmentSet {
+        debug_assert!(list.is_sorted_by_key(|segment| segment.base));
+        SegmentSet { list: RwLock::new(list), open: Mutex::new(VecDeque::new()) }
+    }
+
+    /// Makes `segment` the active one; the one before it is sealed from now on.
+    pub(crate) fn push(&self, segment: Arc<Segment>) {
+        let sealed = {
+            let mut list = self.list.write();
+            let sealed = list.last().cloned();
+            list.push(segment);
+            sealed
+        };
+        if let Some(sealed) = sealed {
+            self.keep_open(&sealed);
+        }
+    }
+
+    /// The segment an offset lies in: the last one that begins at or below it, else the first.
+    pub(crate) fn find(&self, offset: Offset) -> Option<Arc<Segment>> {
+        let list = self.list.read();
+        let above = list.partition_point(|segment| segment.base <= offset);
+        list.get(above.saturating_sub(1)).cloned()
+    }
+
+    /// The segment behind the one that begins at `base`.
+    pub(crate) fn after(&self, base: Offset) -> Option<Arc<Segment>> {
+        let list = self.list.read();
+        list.get(list.partition_point(|segment| segment.base <= base)).cloned()
+    }
+
+    /// Opens a segment for reading and keeps it open among the most recent ones.
+    pub(crate) fn open(&self, env: &Env, segment: &Arc<Segment>) -> Result<Arc<SegmentData>> {
+        let data = segment.data(env)?;
+        if self.after(segment.base).is_some() {
+            self.keep_open(segment);
+        }
+        Ok(data)
+    }
+
+    fn keep_open(&self, segment: &Arc<Segment>) {
+        let mut open = self.open.lock();
+        open.retain(|other| !Arc::ptr_eq(other, segment));
+        open.push_back(Arc::clone(segment));
+        if open.len() > limits::OPEN_SEALED_SEGMENTS_MAX
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.release();
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The long documents, versioned and tested with the crate.

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+mod consumer;
+mod disk;
+pub mod docs;
+mod log;
+mod sys;
+mod words;
+
+pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
+pub use log::batch::{Compression, RecordBatch, Records, TimestampType};
+pub use log::inspect::SegmentFile;
+pub use log::options::{FlushPolicy, IoMode, LogOptions};
+pub use log::read::Reader;
+pub use log::report::{ConsumerMoved, RecoveryReport};
+pub use log::{Log, OffsetSpec, Visibility};
+pub use words::error::{Error, ErrorKind, Result};
+pub use words::log_id::{LogId, ParseLogIdError};
+pub use words::offset::Offset;
+pub use words::record::{Headers, IntoBytes, NewRecord, Record};
+pub use words::time::Timestamp;

@@ -1,0 +1,228 @@
+//! A batch that was read: owned, cheap to clone, and pinning the bytes it lies in.
+//!
+//! Floor 4.
+
+use crate::codec::decode::{RawRecords, delete_horizon, resolve};
+use crate::codec::layout::{BatchHeader, CODEC_MASK, CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
+use crate::sys::Pinned;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::offset::Offset;
+use crate::words::record::Record;
+use crate::words::time::Timestamp;
+
+/// A whole batch as it is stored, its checksum verified.
+///
+/// It keeps the bytes it lies in alive, whatever happens to reader, log or retention: hold few, or
+/// copy what must stay long. Records borrow from it.
+#[derive(Clone, Debug)]
+pub struct RecordBatch {
+    header: BatchHeader,
+    bytes: Pinned,
+    /// Where [`RecordBatch::records`] begins.
+    start: Offset,
+}
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// Kafka's codec 1.
+    Gzip,
+    /// Kafka's codec 2.
+    Snappy,
+    /// Kafka's codec 3.
+    Lz4,
+    /// Kafka's codec 4.
+    Zstd,
+    /// A codec number that Kafka does not know.
+    Unknown,
+}
+
+/// What the times of a batch's records mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimestampType {
+    /// Each record has the time its writer gave it.
+    CreateTime,
+    /// All records have the time at which a broker appended the batch.
+    LogAppendTime,
+}
+
+impl RecordBatch {
+    #[inline]
+    pub(crate) fn new(header: BatchHeader, bytes: Pinned, start: Offset) -> RecordBatch {
+        RecordBatch { header, bytes, start }
+    }
+
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The first offset of the batch, also when a reader began in the middle of it.
+    #[must_use]
+    pub fn base_offset(&self) -> Offset {
+        Offset::new(self.header.base_offset)
+    }
+
+    /// The last offset of the batch.
+    #[must_use]
+    pub fn last_offset(&self) -> Offset {
+        Offset::new(self.header.next_offset() - 1)
+    }
+
+    /// One past the last offset: where the next batch begins.
+    #[must_use]
+    pub fn next_offset(&self) -> Offset {
+        Offset::new(self.header.next_offset())
+    }
+
+    /// How many records the batch holds, those before a reader's position included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::try_from(self.header.count).unwrap_or(0)
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.header.count == 0
+    }
+
+    /// The whole batch as stored, in Kafka's format, magic 2.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The records from the reader's position on.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        Records { batch: self, raw: RawRecords::new(&self.header, &self.bytes) }
+    }
+
+    /// The highest time of its records.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.header.max_timestamp)
+    }
+
+    /// What the records' times mean.
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        if self.header.attributes & LOG_APPEND_TIME == 0 {
+            TimestampType::CreateTime
+        } else {
+            TimestampType::LogAppendTime
+        }
+    }
+
+    /// How the records are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        match self.header.attributes & CODEC_MASK {
+            0 => Compression::None,
+            1 => Compression::Gzip,
+            2 => Compression::Snappy,
+            3 => Compression::Lz4,
+            4 => Compression::Zstd,
+            _ => Compression::Unknown,
+        }
+    }
+
+    /// Whether it is part of a transaction of an upstream's producer.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.header.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Whether it holds an upstream's control record instead of data.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.header.attributes & CONTROL != 0
+    }
+
+    /// When compaction may drop the tombstones in it, if that was decided.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        delete_horizon(&self.header).map(Timestamp::from_millis)
+    }
+
+    /// The four bytes Kafka calls leader epoch: this log's seal, or what an upstream wrote.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        self.header.leader_epoch
+    }
+
+    /// The stored CRC-32C.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.header.crc
+    }
+
+    /// The producer id, -1 for none.
+    #[must_use]
+    pub fn producer_id(&self) -> i64 {
+        self.header.producer_id
+    }
+
+    /// The producer epoch, -1 for none.
+    #[must_use]
+    pub fn producer_epoch(&self) -> i16 {
+        self.header.producer_epoch
+    }
+
+    /// The producer's sequence number of the first record, -1 for none.
+    #[must_use]
+    pub fn base_sequence(&self) -> i32 {
+        self.header.base_sequence
+    }
+}
+
+/// The records of a batch, in order.
+///
+/// The batch's checksum was right, so an error means that its writer encoded it wrongly, or that
+/// its codec is not built in; nothing follows an error.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    batch: &'a RecordBatch,
+    raw: RawRecords<'a>,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<Record<'a>>> {
+        loop {
+            match self.raw.next()? {
+                Ok(raw) => {
+                    let record = resolve(&self.batch.header, &raw);
+                    if record.offset >= self.batch.start {
+                        return Some(Ok(record));
+                    }
+                }
+                Err(error) => return Some(Err(self.undecodable(error))),
+            }
+        }
+    }
+
+    /// At most: what is left of the batch's count.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.batch.len()))
+    }
+}
+
+impl Records<'_> {
+    #[cold]
+    fn undecodable(&self, error: crate::codec::DecodeError) -> Error {
+        let range = self.batch.base_offset()..self.batch.next_offset();
+        let known = matches!(self.batch.compression(), Compression::None | Compression::Unknown);
+        let kind = if known { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
+        Error::new(kind, format!("a batch's records: {error}"))
+            .position(error.position)
+            .offset(range.start)
+            .range(range)
+    }
+}

@@ -1,0 +1,81 @@
+//! Ends a log: flushes, cuts the active segment to its size, and leaves the clean mark.
+//!
+//! Floor 4. After a failed sync neither mark nor a higher recovery point is written (I8).
+
+use std::sync::atomic::Ordering;
+
+use crate::log::write::Refusal;
+use crate::log::{Durable, Inner, Log};
+use crate::words::error::{Error, Result};
+
+impl Log {
+    /// Makes everything durable, leaves the files exact, and closes the log for all its handles:
+    /// their later calls say [`Closed`](crate::ErrorKind::Closed). Batches already read stay valid.
+    ///
+    /// Dropping the last handle does the same, but cannot report an error. Closing a closed log
+    /// does nothing.
+    ///
+    /// # Errors
+    /// Those of [`Log::flush`]. The log is closed all the same, without a clean mark: the next
+    /// open reads what was written since the last flush.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        let end = self.log_end_offset();
+        let flushed =
+            if end > self.durable_offset() { self.flush_until(end).map(drop) } else { Ok(()) };
+        let closed = flushed.and_then(|()| self.seal_and_mark());
+        self.writer.lock().refusal = Some(Refusal::Closed);
+        self.closed.store(true, Ordering::Release);
+        self.appended.notify_all();
+        self.flushed.notify_all();
+        *self.lock.lock() = None;
+        closed
+    }
+
+    /// Refuses appends, flushes what came in since the last flush, and writes the mark.
+    fn seal_and_mark(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        if let Some(refusal) = &writer.refusal {
+            return Err(self.refused(refusal));
+        }
+        if writer.clean_mark {
+            return Ok(());
+        }
+        let mark = writer.active.seal(&self.env)?;
+        let data = &writer.active.data;
+        let failed = |error| Error::sync("cannot sync the closed segment", &data.path, error);
+        for sealed in &writer.unsynced {
+            sealed.file.sync_all().map_err(failed)?;
+        }
+        data.file.sync_all().map_err(failed)?;
+        let dir = &self.env.dir;
+        self.env
+            .storage
+            .sync_dir(dir)
+            .map_err(|error| Error::sync("cannot sync the directory", dir, error))?;
+        // Nobody may be syncing the checkpoint while the mark is written behind the lock.
+        let _one_at_a_time = self.checkpoint_sync.lock();
+        let mut durable = self.checkpoint.lock();
+        let Durable { state, file } = &mut *durable;
+        state.recovery_point = writer.next_offset;
+        state.clean = Some(mark);
+        file.write_synced(&self.env, state)?;
+        self.durable.fetch_max(writer.next_offset.get(), Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Errors have nobody to go to here; `Log::close` reports them.
+        let _ = self.close();
+    }
+}

@@ -1,0 +1,202 @@
+//! Makes appended records survive a power cut; any number of waiting threads share one device
+//! flush.
+//!
+//! Floor 4. Keeps I6, I8 and I18: sealed segments first, then the active one, then the names, and
+//! only then does the durable offset move. After one failed sync there is no second try: the kernel
+//! marks the pages clean and would call the retry a success.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::disk::segment::SegmentData;
+use crate::log::write::{Refusal, Writer};
+use crate::log::{Inner, Log};
+use crate::words::error::{Error, Result};
+use crate::words::offset::Offset;
+
+/// What one device flush covers, taken under the writer's lock.
+struct Covered {
+    end: Offset,
+    active: Arc<SegmentData>,
+    sealed: Vec<Arc<SegmentData>>,
+    names: bool,
+}
+
+impl Log {
+    /// Makes every record appended before this call survive a power cut.
+    ///
+    /// Returns the new durable offset: one past the last safe record. Concurrent callers share one
+    /// device flush. Blocks for that flush: one `fdatasync`, and after a roll one more for each
+    /// segment sealed since, its directory and the checkpoint.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) if the device refused. The log is then poisoned (I8): close
+    /// it, reopen, and read `durable_offset` again. [`Poisoned`](crate::ErrorKind::Poisoned) and
+    /// [`Closed`](crate::ErrorKind::Closed) as they say.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// let offset = log.append("21.5 C")?;
+    /// assert!(log.flush()? > offset);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush(&self) -> Result<Offset> {
+        if let Some(refusal) = &self.inner.writer.lock().refusal {
+            return Err(self.inner.refused(refusal));
+        }
+        self.inner.flush_until(self.inner.log_end_offset())
+    }
+}
+
+impl Inner {
+    /// Flushes until everything below `target` is durable. One of the callers does the work; a
+    /// flush that began before a caller's append does not count for it.
+    pub(crate) fn flush_until(&self, target: Offset) -> Result<Offset> {
+        loop {
+            let mut running = self.flush.lock();
+            let durable = self.durable_offset();
+            if durable >= target {
+                return Ok(durable);
+            }
+            if *running {
+                self.flushed.wait(&mut running);
+                if self.durable_offset() < target {
+                    drop(running);
+                    self.check_refusal()?;
+                }
+                continue;
+            }
+            *running = true;
+            drop(running);
+            let done = self.flush_once();
+            *self.flush.lock() = false;
+            self.flushed.notify_all();
+            done?;
+        }
+    }
+
+    pub(crate) fn check_refusal(&self) -> Result<()> {
+        self.writer.lock().refusal.as_ref().map_or(Ok(()), |refusal| Err(self.refused(refusal)))
+    }
+
+    fn flush_once(&self) -> Result<()> {
+        let covered = {
+            let mut writer = self.writer.lock();
+            if let Some(refusal) = &writer.refusal {
+                return Err(self.refused(refusal));
+            }
+            cover(&mut writer)
+        };
+        let done = self.sync_covered(&covered);
+        let done = done.and_then(|()| self.publish_durable(&covered));
+        done.inspect_err(|error| self.poison(error))
+    }
+
+    fn sync_covered(&self, covered: &Covered) -> Result<()> {
+        for sealed in &covered.sealed {
+            sealed.file.sync_all().map_err(|error| {
+                Error::sync("cannot sync a sealed segment", &sealed.path, error)
+            })?;
+        }
+        let active = &covered.active;
+        active
+            .file
+            .sync_data()
+            .map_err(|error| Error::sync("cannot sync the active segment", &active.path, error))?;
+        if covered.names {
+            let dir = &self.env.dir;
+            self.env
+                .storage
+                .sync_dir(dir)
+                .map_err(|error| Error::sync("cannot sync the directory", dir, error))?;
+        }
+        Ok(())
+    }
+
+    /// Moves the recovery point in the checkpoint, then the durable offset.
+    fn publish_durable(&self, covered: &Covered) -> Result<()> {
+        if !covered.sealed.is_empty() {
+            self.writer
+                .lock()
+                .unsynced
+                .retain(|data| !covered.sealed.iter().any(|synced| Arc::ptr_eq(synced, data)));
+        }
+        self.change_state(|state| {
+            state.recovery_point = state.recovery_point.max(covered.end);
+            Ok(((), true))
+        })?;
+        if !covered.sealed.is_empty() {
+            // Once a segment, so that what recovery has to read stays short.
+            self.sync_checkpoint()?;
+        }
+        let now = self.env.storage.now_mono().as_millis();
+        self.flushed_at_ms.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.durable.fetch_max(covered.end.get(), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Refuses everything but reading from now on (I8).
+    #[cold]
+    pub(crate) fn poison(&self, error: &Error) {
+        self.poison_under_writer(&mut self.writer.lock(), error);
+    }
+
+    #[cold]
+    fn poison_under_writer(&self, writer: &mut Writer, error: &Error) {
+        if writer.refusal.is_none() {
+            writer.refusal = Some(Refusal::Poisoned(error.to_string()));
+        }
+        self.appended.notify_all();
+        self.flushed.notify_all();
+    }
+
+    /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.
+    fn try_sync_checkpoint(&self) -> Result<()> {
+        let _one_at_a_time = self.checkpoint_sync.lock();
+        let Some(file) = self.checkpoint.lock().file.begin_sync() else { return Ok(()) };
+        let done = file.sync_data();
+        self.checkpoint.lock().file.end_sync(done)
+    }
+
+    /// Syncs the checkpoint; changes of the state go on meanwhile.
+    pub(crate) fn sync_checkpoint(&self) -> Result<()> {
+        self.try_sync_checkpoint().inspect_err(|error| self.poison(error))
+    }
+
+    /// [`Inner::sync_checkpoint`] for a caller that holds the writer's lock already.
+    pub(crate) fn sync_checkpoint_under_writer(&self, writer: &mut Writer) -> Result<()> {
+        self.try_sync_checkpoint().inspect_err(|error| self.poison_under_writer(writer, error))
+    }
+
+    /// Syncs the oldest segment that waits for a flush, so that their number stays bounded.
+    pub(crate) fn sync_oldest(&self, writer: &mut Writer) -> Result<()> {
+        let Some(oldest) = writer.unsynced.first().cloned() else { return Ok(()) };
+        let done = oldest
+            .file
+            .sync_all()
+            .map_err(|error| Error::sync("cannot sync a sealed segment", &oldest.path, error));
+        match done {
+            Ok(()) => {
+                writer.unsynced.retain(|other| !Arc::ptr_eq(other, &oldest));
+                Ok(())
+            }
+            Err(error) => {
+                self.poison_under_writer(writer, &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Takes note of what a flush that begins now covers.
+fn cover(writer: &mut Writer) -> Covered {
+    writer.between_flushes = writer.since_flush;
+    writer.since_flush = 0;
+    Covered {
+        end: writer.next_offset,
+        active: Arc::clone(&writer.active.data),
+        sealed: writer.unsynced.clone(),
+        names: std::mem::take(&mut writer.names_unsynced),
+    }
+}

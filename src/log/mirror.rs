@@ -1,0 +1,67 @@
+//! Appending batches of another log at the same offsets.
+//!
+//! Floor 4. The bytes stay the source's, checksum included; only the seal is this log's own.
+
+use std::ops::Range;
+
+use crate::codec::encode::encode_gap;
+use crate::log::batch::RecordBatch;
+use crate::log::{Inner, Log};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::offset::Offset;
+
+impl Log {
+    /// Appends a batch of the log this one is a mirror of, at the offsets it has there.
+    ///
+    /// Offsets the source no longer has between this log's end and the batch are recorded as a gap.
+    /// The flush policy is kept as by [`Log::append`].
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) if the batch begins below the log end offset: it, or
+    /// another one, is there already. [`InvalidArgument`](ErrorKind::InvalidArgument) if the log
+    /// was not opened as a mirror. Otherwise as [`Log::append`].
+    pub fn append_mirrored(&self, batch: &RecordBatch) -> Result<Range<Offset>> {
+        let inner = &*self.inner;
+        if inner.meta.source.is_none() {
+            return Err(Error::invalid("the log is no mirror: see LogOptions::mirror_of")
+                .at(&inner.env.dir));
+        }
+        let bytes = batch.as_bytes();
+        if bytes.len() > inner.options.segment_bytes {
+            return Err(Error::new(ErrorKind::RecordTooLarge, "the batch exceeds segment_bytes")
+                .at(&inner.env.dir));
+        }
+        inner.append_at_same_offsets(batch, &mut bytes.to_vec())
+    }
+}
+
+impl Inner {
+    fn append_at_same_offsets(
+        &self,
+        batch: &RecordBatch,
+        bytes: &mut [u8],
+    ) -> Result<Range<Offset>> {
+        let header = batch.header();
+        let mut writer = self.writer.lock();
+        let end = writer.next_offset;
+        if batch.base_offset() < end {
+            return Err(Error::new(ErrorKind::Conflict, "the mirror holds this offset already")
+                .at(&self.env.dir)
+                .offset(batch.base_offset()));
+        }
+        while writer.next_offset < batch.base_offset() {
+            let missing = batch.base_offset() - writer.next_offset;
+            let step = i32::try_from(missing).unwrap_or(i32::MAX);
+            let mut gap = Vec::new();
+            encode_gap(&mut gap, step);
+            self.write_batch(&mut writer, &mut gap, step, -1)?;
+        }
+        // The delta is at most i32::MAX - 1: `check_header` bounds the count by it.
+        let count = header.last_offset_delta.saturating_add(1);
+        let offsets = self.write_batch(&mut writer, bytes, count, header.max_timestamp)?;
+        let waiting_bytes = writer.since_flush;
+        drop(writer);
+        self.after_append(waiting_bytes, offsets.end)?;
+        Ok(offsets)
+    }
+}

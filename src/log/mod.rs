@@ -1,0 +1,256 @@
+//! The log: what an application opens, appends to and reads.
+//!
+//! Floor 4. Begin with `write` (the way down) and `read` (the way up); `flush` moves the durable
+//! offset, `open` makes a log of what a crash left. Lock order: writer, flush, checkpoint (I10).
+
+pub(crate) mod batch;
+mod close;
+mod flush;
+pub(crate) mod inspect;
+mod mirror;
+mod open;
+pub(crate) mod options;
+pub(crate) mod read;
+pub(crate) mod report;
+mod scan;
+mod wait;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::disk::Env;
+use crate::disk::checkpoint::Checkpoint;
+use crate::disk::meta::Meta;
+use crate::disk::set::SegmentSet;
+use crate::disk::state::State;
+use crate::log::options::LogOptions;
+use crate::log::report::RecoveryReport;
+use crate::log::write::Writer;
+use crate::sys::DirLock;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::log_id::LogId;
+use crate::words::offset::Offset;
+
+/// Whether a record counts once it is written, or once it survives a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Visibility {
+    /// As soon as `append` returned; a power cut may take it again.
+    Written,
+    /// Only below the durable offset: for whoever carries records elsewhere.
+    Durable,
+}
+
+/// Where to begin reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OffsetSpec {
+    /// At the log start offset.
+    Earliest,
+    /// At the log end offset: only what is appended from now on.
+    Latest,
+    /// At this offset, from the log start offset to the log end offset.
+    At(Offset),
+}
+
+/// A log in a directory: appended to at its end, read from any offset.
+///
+/// A handle is cheap to clone and can be used from any thread; methods take `&self`. The last
+/// handle, reader or consumer dropped closes the log; [`Log::close`] does it at once and reports
+/// errors.
+///
+/// # Examples
+/// ```
+/// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+/// use forebay::{Log, OffsetSpec};
+/// let log = Log::open(dir)?;
+/// let offset = log.append("21.5 C")?;
+/// for batch in log.reader(OffsetSpec::At(offset))? {
+///     for record in batch?.records() {
+///         assert_eq!(record?.value(), b"21.5 C");
+///     }
+/// }
+/// log.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Log {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles of one log share.
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) options: LogOptions,
+    pub(crate) meta: Meta,
+    pub(crate) segments: SegmentSet,
+    log_start: AtomicI64,
+    /// One past the last published record: stored after its bytes, with Release.
+    end: AtomicI64,
+    durable: AtomicI64,
+    closed: AtomicBool,
+    /// Milliseconds of the rising clock at the last flush's end.
+    flushed_at_ms: AtomicU64,
+    writer: Mutex<Writer>,
+    /// With `writer`: the end moved, or the log was closed.
+    appended: Condvar,
+    /// Whether a flush is running.
+    flush: Mutex<bool>,
+    /// With `flush`: it ended.
+    flushed: Condvar,
+    checkpoint: Mutex<Durable>,
+    /// Held while the checkpoint's file is synced: one at a time.
+    checkpoint_sync: Mutex<()>,
+    pub(crate) open_consumers: Mutex<HashSet<String>>,
+    recovery: RecoveryReport,
+    /// Freed at close, before the handles are gone.
+    lock: Mutex<Option<DirLock>>,
+}
+
+/// The checkpoint and the state it is to hold.
+pub(crate) struct Durable {
+    pub(crate) state: State,
+    file: Checkpoint,
+}
+
+impl Log {
+    /// Opens the log in `dir` with the default options, or creates it: see [`LogOptions::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Log> {
+        Log::options().open(dir)
+    }
+
+    /// The options to open a log with, at their defaults.
+    pub fn options() -> LogOptions {
+        LogOptions::default()
+    }
+
+    /// The log's identity, made at creation.
+    #[must_use]
+    pub fn id(&self) -> LogId {
+        self.inner.meta.log_id
+    }
+
+    /// The directory, from the root.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.env.dir
+    }
+
+    /// The first offset that can be read.
+    #[must_use]
+    pub fn log_start_offset(&self) -> Offset {
+        self.inner.log_start_offset()
+    }
+
+    /// The offset the next appended record gets.
+    #[must_use]
+    pub fn log_end_offset(&self) -> Offset {
+        self.inner.log_end_offset()
+    }
+
+    /// One past the last record that is known to survive a power cut.
+    #[must_use]
+    pub fn durable_offset(&self) -> Offset {
+        self.inner.durable_offset()
+    }
+
+    /// What opening the log found and did.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.inner.recovery
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log")
+            .field("dir", &self.dir())
+            .field("log_start_offset", &self.log_start_offset())
+            .field("durable_offset", &self.durable_offset())
+            .field("log_end_offset", &self.log_end_offset())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn log_start_offset(&self) -> Offset {
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn log_end_offset(&self) -> Offset {
+        Offset::new(self.end.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn durable_offset(&self) -> Offset {
+        Offset::new(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The offsets below which records count under a visibility.
+    #[inline]
+    pub(crate) fn visible_end(&self, visibility: Visibility) -> Offset {
+        match visibility {
+            Visibility::Written => self.log_end_offset(),
+            Visibility::Durable => self.durable_offset(),
+        }
+    }
+
+    pub(crate) fn valid_offsets(&self) -> Range<Offset> {
+        self.log_start_offset()..self.log_end_offset()
+    }
+
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(self.closed_error()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn closed_error(&self) -> Error {
+        Error::new(ErrorKind::Closed, "the log was closed").at(&self.env.dir)
+    }
+
+    /// Where an offset specification points now.
+    pub(crate) fn resolve(&self, spec: OffsetSpec) -> Result<Offset> {
+        let valid = self.valid_offsets();
+        match spec {
+            OffsetSpec::Earliest => Ok(valid.start),
+            OffsetSpec::Latest => Ok(valid.end),
+            OffsetSpec::At(offset) if offset >= valid.start && offset <= valid.end => Ok(offset),
+            OffsetSpec::At(offset) => {
+                Err(Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be read")
+                    .at(&self.env.dir)
+                    .offset(offset)
+                    .range(valid))
+            }
+        }
+    }
+
+    /// Changes the small durable state and writes it: no system call when mapped, one when not.
+    /// `change` returns whether anything has to be written.
+    pub(crate) fn change_state<T>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<(T, bool)>,
+    ) -> Result<T> {
+        let mut durable = self.checkpoint.lock();
+        let Durable { state, file } = &mut *durable;
+        let (value, changed) = change(state)?;
+        if changed {
+            self.check_open()?;
+            file.write(&self.env, state)?;
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,209 @@
+//! How a log is opened.
+//!
+//! Floor 4. Checked whole in [`LogOptions::open`]; what cannot work is refused by name.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::layout::HEADER_BYTES;
+use crate::log::Log;
+use crate::words::error::{Error, Result};
+use crate::words::limits;
+use crate::words::log_id::LogId;
+
+/// When appended records are made to survive a power cut.
+///
+/// Whatever the policy, records that `append` returned for survive the death of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FlushPolicy {
+    /// Before every append returns. A power cut takes nothing that was acknowledged; concurrent
+    /// appends share a device flush.
+    EveryAppend,
+    /// At most this long after an append, kept by the next call on the log (append, poll, wait).
+    /// A power cut takes what was appended since the last flush.
+    #[serde(rename = "interval_ms", with = "millis")]
+    Interval(Duration),
+    /// As soon as this many bytes wait for it. A power cut takes at most these.
+    EveryBytes(u64),
+    /// Only by [`Log::flush`] and a clean close. A power cut takes what came after the last one.
+    Manual,
+}
+
+/// How files are written and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum IoMode {
+    /// [`IoMode::Mapped`] on ext4, xfs and tmpfs with 64 bits and Linux 5.14 or later, else
+    /// [`IoMode::Positioned`]. [`RecoveryReport`](crate::RecoveryReport) says which, and why.
+    Auto,
+    /// Through shared maps: an append is a copy, no system call.
+    Mapped,
+    /// By `pwrite` and `pread`: a system call an append, no map anywhere.
+    Positioned,
+}
+
+/// The options of a log; the defaults are for a device with an SD card.
+///
+/// Can be part of a configuration file: sizes are plain numbers with the unit in the name.
+///
+/// # Examples
+/// ```
+/// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+/// use forebay::{FlushPolicy, Log};
+/// use std::time::Duration;
+/// let log = Log::options()
+///     .segment_bytes(16 << 20)
+///     .flush(FlushPolicy::Interval(Duration::from_millis(200)))
+///     .open(dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[must_use = "options do nothing until they open a log"]
+pub struct LogOptions {
+    pub(crate) segment_bytes: usize,
+    pub(crate) index_interval_bytes: usize,
+    pub(crate) max_batch_bytes: usize,
+    pub(crate) io_mode: IoMode,
+    pub(crate) flush: FlushPolicy,
+    #[serde(skip)]
+    pub(crate) mirror_of: Option<LogId>,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions {
+            segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
+            max_batch_bytes: limits::MAX_BATCH_BYTES_DEFAULT,
+            io_mode: IoMode::Auto,
+            flush: FlushPolicy::Interval(Duration::from_secs(1)),
+            mirror_of: None,
+        }
+    }
+}
+
+impl LogOptions {
+    /// Bytes of a segment's file before the next one is begun: 4 KiB to 2 GiB - 1, at least
+    /// `max_batch_bytes`; 16 MiB unless set. Space is given back a segment at a time.
+    pub fn segment_bytes(mut self, bytes: usize) -> LogOptions {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes between two index entries: 1 or more; 4096 unless set, as in Kafka.
+    pub fn index_interval_bytes(mut self, bytes: usize) -> LogOptions {
+        self.index_interval_bytes = bytes;
+        self
+    }
+
+    /// The largest batch in bytes, encoded: at most `segment_bytes`; 1 MiB unless set, as in Kafka.
+    pub fn max_batch_bytes(mut self, bytes: usize) -> LogOptions {
+        self.max_batch_bytes = bytes;
+        self
+    }
+
+    /// How files are written and read; [`IoMode::Auto`] unless set.
+    pub fn io_mode(mut self, mode: IoMode) -> LogOptions {
+        self.io_mode = mode;
+        self
+    }
+
+    /// When records are flushed; `Interval(1 s)` unless set.
+    pub fn flush(mut self, policy: FlushPolicy) -> LogOptions {
+        self.flush = policy;
+        self
+    }
+
+    /// Makes the log a mirror of another one: only [`Log::append_mirrored`] writes to it. The
+    /// source's id is kept for life; opening the log for another source is a
+    /// [`Conflict`](crate::ErrorKind::Conflict).
+    pub fn mirror_of(mut self, source: LogId) -> LogOptions {
+        self.mirror_of = Some(source);
+        self
+    }
+
+    /// Opens the log in `dir` for reading and writing, or creates it.
+    ///
+    /// Works on whatever a crash left behind and says in [`Log::recovery`] what it found. Nobody
+    /// else may change the files while the log is open; in [`IoMode::Mapped`] a file that someone
+    /// else cuts raises a signal when it is read.
+    ///
+    /// Blocks for reading what was written since the last flush of an unclean stop.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if an option cannot work or `dir` is
+    /// a file; [`Locked`](crate::ErrorKind::Locked) if it is open already;
+    /// [`ReadOnly`](crate::ErrorKind::ReadOnly), [`OutOfSpace`](crate::ErrorKind::OutOfSpace) and
+    /// [`Io`](crate::ErrorKind::Io) as the system says;
+    /// [`UnsupportedFormat`](crate::ErrorKind::UnsupportedFormat) if a newer version wrote it.
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Log> {
+        self.check()?;
+        crate::log::open::open(dir.as_ref(), self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let segments = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
+        if !segments.contains(&self.segment_bytes) {
+            return Err(Error::invalid(format!(
+                "segment_bytes is {}, allowed is {} to {}",
+                self.segment_bytes,
+                segments.start(),
+                segments.end()
+            )));
+        }
+        // A default that is larger than a small segment gives way to it; a set one does not.
+        let batches = HEADER_BYTES + 10..=self.segment_bytes;
+        let default = self.max_batch_bytes == limits::MAX_BATCH_BYTES_DEFAULT;
+        if !batches.contains(&self.max_batch_bytes) && !default {
+            return Err(Error::invalid(format!(
+                "max_batch_bytes is {}, allowed is {} to segment_bytes, {}",
+                self.max_batch_bytes,
+                batches.start(),
+                batches.end()
+            )));
+        }
+        if self.index_interval_bytes == 0 {
+            return Err(Error::invalid("index_interval_bytes is 0, allowed is 1 or more"));
+        }
+        match self.flush {
+            FlushPolicy::EveryBytes(0) => {
+                Err(Error::invalid("flush is every 0 bytes; every_append says that"))
+            }
+            FlushPolicy::Interval(Duration::ZERO) => {
+                Err(Error::invalid("flush is an interval of 0; every_append says that"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bound batches are held to.
+    pub(crate) fn batch_bound(&self) -> usize {
+        self.max_batch_bytes.min(self.segment_bytes)
+    }
+}
+
+/// A duration as a plain number of milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}

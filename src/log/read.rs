@@ -1,0 +1,224 @@
+//! The way up: reading from any offset, on any thread, without the writer's lock.
+//!
+//! Floor 4. Every batch is checked again before it is handed out: magic, seal, length, expected
+//! offset, checksum. Damage is reported once and passed by (I13).
+
+use std::sync::Arc;
+
+use crate::codec::DecodeError;
+use crate::disk::segment::{Segment, SegmentData};
+use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
+use crate::log::batch::RecordBatch;
+use crate::log::{Log, OffsetSpec, Visibility};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::offset::Offset;
+
+/// Reads batches in order from a position on.
+///
+/// As an iterator it ends when nothing more is there now; called again later it goes on with what
+/// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes on
+/// behind them.
+#[derive(Debug)]
+pub struct Reader {
+    log: Log,
+    visibility: Visibility,
+    /// The next offset to hand out; may lie inside a batch.
+    position: Offset,
+    at: Option<Place>,
+    /// A batch that is not durable yet, kept so that it is not checked twice.
+    held: Option<RecordBatch>,
+}
+
+/// Where in which segment the reader stands.
+#[derive(Debug)]
+struct Place {
+    segment: Arc<Segment>,
+    data: Arc<SegmentData>,
+    walker: Walker,
+}
+
+impl Log {
+    /// A reader from an offset on. Each has a position of its own; nothing about it is stored.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) for an offset below the log start or above
+    /// the log end; [`Closed`](ErrorKind::Closed).
+    pub fn reader(&self, from: OffsetSpec) -> Result<Reader> {
+        self.inner.check_open()?;
+        let position = self.inner.resolve(from)?;
+        Ok(self.reader_at(position, Visibility::Written))
+    }
+
+    /// A reader at a position that is known to be valid.
+    pub(crate) fn reader_at(&self, position: Offset, visibility: Visibility) -> Reader {
+        Reader { log: self.clone(), visibility, position, at: None, held: None }
+    }
+}
+
+impl Reader {
+    /// The offset of the next record to read.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// The log it reads.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn visibility(&self) -> Visibility {
+        self.visibility
+    }
+
+    /// Goes on at another offset.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange); the position is unchanged then.
+    pub fn seek(&mut self, to: OffsetSpec) -> Result<()> {
+        self.log.inner.check_open()?;
+        self.position = self.log.inner.resolve(to)?;
+        self.at = None;
+        self.held = None;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<RecordBatch>> {
+        self.log.inner.check_open()?;
+        if let Some(batch) = self.held.take() {
+            return Ok(self.show(batch));
+        }
+        if self.position >= self.log.inner.visible_end(self.visibility) {
+            return Ok(None);
+        }
+        loop {
+            let inner = &*self.log.inner;
+            let Some(place) = &mut self.at else {
+                self.at = Some(self.enter(self.position)?);
+                continue;
+            };
+            match place.walker.next(&place.data, &inner.env.seal)? {
+                Step::Batch(WalkedBatch { header, bytes, .. }) => {
+                    let next = Offset::new(header.next_offset());
+                    if next <= self.position {
+                        continue;
+                    }
+                    if header.count == 0 {
+                        // An empty batch stands over a range that does not exist (I4).
+                        self.position = next;
+                        continue;
+                    }
+                    let batch = RecordBatch::new(header, bytes, self.position);
+                    return Ok(self.show(batch));
+                }
+                Step::End => {
+                    if !self.next_segment()? {
+                        return Ok(None);
+                    }
+                }
+                Step::Damage(error) => return Err(self.pass_damage(error)?),
+            }
+        }
+    }
+
+    /// Hands a batch out if it may be seen already, else keeps it.
+    #[inline]
+    fn show(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
+        let next = batch.next_offset();
+        if self.visibility == Visibility::Durable && next > self.log.inner.durable_offset() {
+            self.held = Some(batch);
+            return None;
+        }
+        self.position = next;
+        Some(batch)
+    }
+
+    /// Finds the place of an offset: its segment, the index's entry below it.
+    fn enter(&self, offset: Offset) -> Result<Place> {
+        let inner = &*self.log.inner;
+        let Some(segment) = inner.segments.find(offset) else {
+            return Err(Error::new(ErrorKind::Corrupt, "no segment is left").at(&inner.env.dir));
+        };
+        let data = inner.segments.open(&inner.env, &segment)?;
+        let (position, base) = data.floor(&inner.env, offset)?;
+        let walker = Walker::new(position, base, Gaps::Refused);
+        Ok(Place { segment, data, walker })
+    }
+
+    /// At the end of a segment: moves to the next one, if there is one.
+    fn next_segment(&mut self) -> Result<bool> {
+        let inner = &*self.log.inner;
+        let Some(place) = &self.at else { return Ok(false) };
+        let Some(next) = inner.segments.after(place.segment.base) else { return Ok(false) };
+        // Seen only now that a successor is there: all that was published before the roll.
+        if place.walker.position() < place.data.published() && !self.only_zeros_left()? {
+            return Ok(true);
+        }
+        let expected = place.walker.next_offset();
+        let data = inner.segments.open(&inner.env, &next)?;
+        let path = place.data.path.clone();
+        let at = place.walker.position();
+        let base = next.base;
+        let walker = Walker::new(0, base, Gaps::Refused);
+        self.at = Some(Place { segment: next, data, walker });
+        if base > expected.max(self.position) {
+            let lost = expected.max(self.position)..base;
+            self.position = base;
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                "the segment ends before its successor begins",
+            )
+            .at(&path)
+            .position(at)
+            .offset(lost.start)
+            .range(lost));
+        }
+        Ok(true)
+    }
+
+    /// Whether what is left of the segment is preallocated space that was never cut off.
+    fn only_zeros_left(&self) -> Result<bool> {
+        let Some(place) = &self.at else { return Ok(true) };
+        let left = crate::disk::walk::last_nonzero(&place.data, place.walker.position())?;
+        Ok(left.is_none())
+    }
+
+    /// Moves behind a damaged stretch and says what is lost by it.
+    fn pass_damage(&mut self, error: DecodeError) -> Result<Error> {
+        let inner = &*self.log.inner;
+        let Some(place) = &mut self.at else {
+            return Err(Error::new(ErrorKind::Corrupt, error.what).at(&inner.env.dir));
+        };
+        let position = place.walker.position() + error.position;
+        let first = place.walker.next_offset();
+        let path = place.data.path.clone();
+        let next = match place.walker.resync(&place.data, &inner.env.seal)? {
+            Some(next) => next,
+            None => {
+                // Nothing whole is left in this segment: its successor's base, or the log's end,
+                // is where reading goes on.
+                let (published, end) = (place.data.published(), inner.log_end_offset());
+                let successor = inner.segments.after(place.segment.base);
+                let next = successor.map_or(end, |segment| segment.base);
+                place.walker.skip_to(published, next);
+                next
+            }
+        };
+        let lost = first..next;
+        self.position = self.position.max(next);
+        Ok(Error::new(ErrorKind::Corrupt, error.what)
+            .at(&path)
+            .position(position)
+            .offset(first)
+            .range(lost))
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.read().transpose()
+    }
+}

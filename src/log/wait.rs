@@ -1,0 +1,83 @@
+//! Waiting for records that are not there yet.
+//!
+//! Floor 4. A waiter sleeps on the writer's or the flush's lock; an append wakes it only if there
+//! is one. While it waits it keeps the flush policy.
+
+use std::time::Duration;
+
+use crate::log::options::FlushPolicy;
+use crate::log::{Inner, Log, Visibility};
+use crate::words::error::Result;
+use crate::words::offset::Offset;
+
+impl Log {
+    /// Waits until the record at `offset` can be read, at most for `timeout`; whether it can.
+    ///
+    /// With [`Visibility::Durable`] the record has to survive a power cut as well. Under
+    /// [`FlushPolicy::Interval`] the waiting call flushes when that is due; under
+    /// [`FlushPolicy::Manual`] and [`FlushPolicy::EveryBytes`] somebody else has to.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) if the log is closed before or meanwhile;
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) if a record that is to be durable cannot become it;
+    /// those of [`Log::flush`] if this call flushes.
+    pub fn wait_for(
+        &self,
+        offset: Offset,
+        visibility: Visibility,
+        timeout: Duration,
+    ) -> Result<bool> {
+        let inner = &*self.inner;
+        let start = inner.env.storage.now_mono();
+        loop {
+            inner.check_open()?;
+            if inner.visible_end(visibility) > offset {
+                return Ok(true);
+            }
+            if visibility == Visibility::Durable {
+                inner.check_refusal()?;
+            }
+            let left = timeout.saturating_sub(inner.env.storage.now_mono().saturating_sub(start));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let flush_in = inner.flush_due_in();
+            if flush_in == Some(Duration::ZERO) {
+                inner.flush_until(inner.log_end_offset())?;
+                continue;
+            }
+            inner.sleep(offset, visibility, flush_in.map_or(left, |due| due.min(left)));
+        }
+    }
+}
+
+impl Inner {
+    /// How long until the interval policy wants a flush; `None` if nothing waits for one.
+    pub(crate) fn flush_due_in(&self) -> Option<Duration> {
+        let FlushPolicy::Interval(interval) = self.options.flush else { return None };
+        let waiting = self.log_end_offset() > self.durable_offset();
+        waiting.then(|| interval.saturating_sub(self.since_flush()))
+    }
+
+    /// Sleeps until the end moves, the log is closed or poisoned, or `most` is over.
+    fn sleep(&self, offset: Offset, visibility: Visibility, most: Duration) {
+        match visibility {
+            Visibility::Written => {
+                let mut writer = self.writer.lock();
+                if writer.next_offset <= offset && !self.is_closed() {
+                    self.appended.wait_for(&mut writer, most);
+                }
+            }
+            // An append has to wake this one too: only then a flush becomes due.
+            Visibility::Durable if self.log_end_offset() <= offset => {
+                self.sleep(offset, Visibility::Written, most);
+            }
+            Visibility::Durable => {
+                let mut running = self.flush.lock();
+                if self.durable_offset() <= offset && !self.is_closed() {
+                    self.flushed.wait_for(&mut running, most);
+                }
+            }
+        }
+    }
+}

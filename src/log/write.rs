@@ -1,0 +1,279 @@
+//! The way down: a record is encoded once on the caller's thread, then copied under one lock.
+//!
+//! Floor 4. Encoding and the checksum come before the lock; under it are the offset, the seal, the
+//! copy and the publication. Keeps I2, I4, I14 and I19.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
+use crate::disk::active::ActiveSegment;
+use crate::disk::segment::SegmentData;
+use crate::log::options::FlushPolicy;
+use crate::log::{Inner, Log};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
+use crate::words::offset::Offset;
+use crate::words::record::NewRecord;
+
+/// What only the holder of the writer's lock touches.
+pub(crate) struct Writer {
+    pub(crate) active: ActiveSegment,
+    pub(crate) next_offset: Offset,
+    /// Why nothing can be appended: closed, or poisoned and by what.
+    pub(crate) refusal: Option<Refusal>,
+    /// The checkpoint still says that the log was closed; that is withdrawn before the first append.
+    pub(crate) clean_mark: bool,
+    /// Sealed since the last flush, oldest first; each keeps the descriptor it was written through.
+    pub(crate) unsynced: Vec<Arc<SegmentData>>,
+    /// A segment was named since the directory was synced.
+    pub(crate) names_unsynced: bool,
+    /// Bytes appended since the last flush began.
+    pub(crate) since_flush: usize,
+    /// Bytes appended between the two flushes before that.
+    pub(crate) between_flushes: usize,
+    /// When the active segment was begun, by the rising clock.
+    pub(crate) active_since: Duration,
+}
+
+/// Why a log takes nothing more.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    Closed,
+    /// What the first failed sync said (I8).
+    Poisoned(String),
+}
+
+thread_local! {
+    /// Each thread encodes into a buffer of its own. It is taken out while in use, so that an
+    /// append from inside a caller's iterator finds an empty one instead of a borrowed one.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn with_buffer<T>(encode: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    let result = encode(&mut buffer);
+    if buffer.capacity() <= limits::ENCODE_BUFFER_KEPT_BYTES {
+        // Gone only while the thread ends; then the buffer goes as well.
+        let _ = BUFFER.try_with(|cell| cell.set(buffer));
+    }
+    result
+}
+
+impl Log {
+    /// Appends one record and returns its offset.
+    ///
+    /// When it returns, the record can be read and survives the death of the process; what a power
+    /// cut can take is up to the [`FlushPolicy`]. Mapped: no system call but for preparing pages
+    /// and segments. Blocks for other appends, and for a flush where the policy asks for one.
+    ///
+    /// # Errors
+    /// [`RecordTooLarge`](ErrorKind::RecordTooLarge) above `max_batch_bytes`;
+    /// [`OutOfSpace`](ErrorKind::OutOfSpace) if no blocks are to be had: nothing was appended, and
+    /// a later append works once there are; [`Poisoned`](ErrorKind::Poisoned) after a failed sync;
+    /// [`Closed`](ErrorKind::Closed). If the flush of the policy fails, the record is in the log
+    /// but not known to be durable.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::NewRecord;
+    /// let first = log.append("21.5 C")?;
+    /// let second = log.append(NewRecord::new("1013 hPa").key("barometer"))?;
+    /// assert_eq!(second, first + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn append<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<Offset> {
+        self.inner.append_record(&record.into())
+    }
+
+    /// Appends records as one batch and returns their offsets: all become visible together, and
+    /// after a crash all are there or none (I14). No record, no batch: the range is empty.
+    ///
+    /// One batch costs one encode, one checksum and one copy, however many records it has.
+    ///
+    /// # Errors
+    /// As [`Log::append`]; the bound holds for the batch as a whole.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// let offsets = log.append_batch(["21.5 C", "21.6 C", "21.4 C"])?;
+    /// assert_eq!(offsets.end - offsets.start, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn append_batch<'a, R: Into<NewRecord<'a>>>(
+        &self,
+        records: impl IntoIterator<Item = R>,
+    ) -> Result<Range<Offset>> {
+        let inner = &*self.inner;
+        with_buffer(|buffer| {
+            let now = inner.env.storage.now_wall();
+            let mut encoder = BatchEncoder::begin(buffer, inner.options.batch_bound());
+            for record in records {
+                if encoder.count() == i32::MAX {
+                    return Err(inner.too_large(TooLarge { bytes: limits::BATCH_RECORDS_MAX }));
+                }
+                encoder.push(&record.into(), now).map_err(|found| inner.too_large(found))?;
+            }
+            let count = encoder.count();
+            if count == 0 {
+                inner.check_open()?;
+                let end = inner.log_end_offset();
+                return Ok(end..end);
+            }
+            let max_timestamp = encoder.finish();
+            inner.append_encoded(buffer, count, max_timestamp)
+        })
+    }
+}
+
+impl Inner {
+    fn append_record(&self, record: &NewRecord<'_>) -> Result<Offset> {
+        with_buffer(|buffer| {
+            let now = self.env.storage.now_wall();
+            let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
+            encoder.push(record, now).map_err(|found| self.too_large(found))?;
+            let max_timestamp = encoder.finish();
+            Ok(self.append_encoded(buffer, 1, max_timestamp)?.start)
+        })
+    }
+
+    #[cold]
+    fn too_large(&self, found: TooLarge) -> Error {
+        let text = format!(
+            "the batch would have {} bytes or more, max_batch_bytes is {}",
+            found.bytes,
+            self.options.batch_bound()
+        );
+        Error::new(ErrorKind::RecordTooLarge, text).at(&self.env.dir)
+    }
+
+    fn append_encoded(
+        &self,
+        batch: &mut [u8],
+        count: i32,
+        max_timestamp: i64,
+    ) -> Result<Range<Offset>> {
+        if self.meta.source.is_some() {
+            return Err(self.mirror_refusal());
+        }
+        let mut writer = self.writer.lock();
+        let offsets = self.write_batch(&mut writer, batch, count, max_timestamp)?;
+        let waiting_bytes = writer.since_flush;
+        drop(writer);
+        self.after_append(waiting_bytes, offsets.end)?;
+        Ok(offsets)
+    }
+
+    /// What follows an append that ended at `end`, the lock given back: waiters are woken, and the
+    /// flush policy is kept.
+    #[inline]
+    pub(crate) fn after_append(&self, waiting_bytes: usize, end: Offset) -> Result<()> {
+        self.appended.notify_all();
+        let due = match self.options.flush {
+            FlushPolicy::Manual => false,
+            FlushPolicy::EveryAppend => true,
+            FlushPolicy::EveryBytes(bytes) => waiting_bytes as u64 >= bytes,
+            FlushPolicy::Interval(interval) => self.since_flush() >= interval,
+        };
+        if due { self.flush_until(end).map(drop) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn mirror_refusal(&self) -> Error {
+        let text = "the log is a mirror: only batches of its source are appended to it";
+        Error::invalid(text).at(&self.env.dir)
+    }
+
+    /// Gives a batch its offset and seal, copies it behind the last one and publishes it.
+    pub(crate) fn write_batch(
+        &self,
+        writer: &mut Writer,
+        batch: &mut [u8],
+        count: i32,
+        max_timestamp: i64,
+    ) -> Result<Range<Offset>> {
+        if writer.refusal.is_some() || writer.clean_mark {
+            self.admit(writer)?;
+        }
+        let base = writer.next_offset;
+        let Some(next) = base.checked_add(i64::from(count)) else {
+            return Err(Error::new(ErrorKind::OffsetOutOfRange, "the log's offsets are used up")
+                .at(&self.env.dir)
+                .offset(base));
+        };
+        let last = Offset::new(next.get() - 1);
+        if !writer.active.has_room(batch.len(), last) {
+            self.roll(writer)?;
+        }
+        stamp(batch, base.get(), &self.env.seal);
+        let pace = writer.since_flush.max(writer.between_flushes);
+        writer.active.append(batch, last, max_timestamp, pace)?;
+        writer.since_flush += batch.len();
+        writer.next_offset = next;
+        self.end.store(next.get(), Ordering::Release);
+        Ok(base..next)
+    }
+
+    /// What stands before an append now and then: a closed or poisoned log, or a clean mark that
+    /// has to be withdrawn, and that synced, before the first byte.
+    #[cold]
+    fn admit(&self, writer: &mut Writer) -> Result<()> {
+        if let Some(refusal) = &writer.refusal {
+            return Err(self.refused(refusal));
+        }
+        self.change_state(|state| {
+            state.clean = None;
+            Ok(((), true))
+        })?;
+        self.sync_checkpoint_under_writer(writer)?;
+        writer.clean_mark = false;
+        Ok(())
+    }
+
+    #[cold]
+    pub(crate) fn refused(&self, refusal: &Refusal) -> Error {
+        match refusal {
+            Refusal::Closed => self.closed_error(),
+            Refusal::Poisoned(why) => {
+                Error::new(ErrorKind::Poisoned, format!("an earlier sync failed ({why})"))
+                    .at(&self.env.dir)
+            }
+        }
+    }
+
+    /// Seals the active segment and begins the next one. The next one's file is made first, so
+    /// that a full disk changes nothing (I19); the old one is cut before its successor is named.
+    #[cold]
+    fn roll(&self, writer: &mut Writer) -> Result<()> {
+        if writer.unsynced.len() >= limits::UNSYNCED_SEGMENTS_MAX {
+            self.sync_oldest(writer)?;
+        }
+        let now = self.env.storage.now_mono();
+        let took = now.saturating_sub(writer.active_since);
+        let busy = took < Duration::from_secs(limits::BUSY_SEGMENT_SECONDS);
+        let next = ActiveSegment::prepare(&self.env, writer.next_offset, busy)?;
+        if let Err(error) = writer.active.seal(&self.env) {
+            next.discard(&self.env);
+            return Err(error);
+        }
+        let next = next.install(&self.env)?;
+        self.segments.push(Arc::clone(&next.segment));
+        let sealed = std::mem::replace(&mut writer.active, next);
+        writer.unsynced.push(sealed.data);
+        writer.names_unsynced = true;
+        writer.active_since = now;
+        Ok(())
+    }
+
+    /// How long ago the last flush ended, by the rising clock.
+    pub(crate) fn since_flush(&self) -> Duration {
+        let last = Duration::from_millis(self.flushed_at_ms.load(Ordering::Relaxed));
+        self.env.storage.now_mono().saturating_sub(last)
+    }
+}

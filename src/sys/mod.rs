@@ -1,0 +1,106 @@
+//! The only floor that touches files, maps, syncs, locks, time and chance; the only unsafe code of
+//! the core.
+//!
+//! Floor 2. Everything above goes through [`Storage`] and [`StorageFile`], which the operating
+//! system implements in `os`. The traits are shaped so that a simulated disk can implement them
+//! too: every effect is a call, maps are handed out as guarded regions, and time and chance are
+//! asked for rather than taken.
+
+mod map;
+mod os;
+#[cfg(unix)]
+mod unix;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::words::time::Timestamp;
+
+pub(crate) use map::{Map, MapWriter, Pinned};
+pub(crate) use os::OsStorage;
+
+/// How a file is opened. A name that leads to anything but a regular file is refused, symbolic
+/// links included, without blocking on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// What a name in a directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    File,
+    Dir,
+    Other,
+}
+
+/// One name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirEntry {
+    /// `None` if the name is not UTF-8; then it is not one of ours.
+    pub(crate) name: Option<String>,
+    pub(crate) kind: FileKind,
+}
+
+/// What a directory lies on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Medium {
+    pub(crate) filesystem: &'static str,
+    /// Why files here cannot be written through maps, if they cannot: blocks once reserved have to
+    /// stay where they are, and the kernel has to say in an errno what a store would say in a signal.
+    pub(crate) unmappable: Option<&'static str>,
+}
+
+/// Held while a directory is open for writing; freed by drop and by the end of the process.
+pub(crate) struct DirLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
+
+/// Names, directories, clocks and chance.
+pub(crate) trait Storage: fmt::Debug + Send + Sync {
+    /// The path from the root, links followed where it exists, so that a later change of the working directory changes nothing.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
+    /// What stands there, or `None`; links at the end are not followed.
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Fails if the name exists.
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>>;
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>>;
+    /// Replaces `to` if it exists.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// Makes the directory's names survive a power cut.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// `None` if someone else holds it, this process included.
+    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>>;
+    fn medium(&self, dir: &Path) -> Medium;
+    /// Wall clock, to a few milliseconds; may jump both ways and start in 1970.
+    fn now_wall(&self) -> Timestamp;
+    /// A clock that only rises, to a few milliseconds.
+    fn now_mono(&self) -> Duration;
+    fn random(&self) -> io::Result<[u8; 16]>;
+}
+
+/// One open file: the same descriptor writes and syncs, for the kernel reports a write-back error
+/// once per descriptor.
+pub(crate) trait StorageFile: fmt::Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    /// Reads until `into` is full or the file ends; how much was read.
+    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<usize>;
+    fn write_all_at(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Reserves blocks up to `length` and grows the file to it; the new part reads as zeros. After
+    /// an error the file may have grown all the same.
+    fn allocate(&self, from: u64, length: u64) -> io::Result<()>;
+    /// Makes the content, and the length where it is needed to read it, survive a power cut.
+    fn sync_data(&self) -> io::Result<()>;
+    /// [`StorageFile::sync_data`] with everything else the file has.
+    fn sync_all(&self) -> io::Result<()>;
+    /// A map of the first `length` bytes for reading, all of it published.
+    fn map_read(&self, length: usize) -> io::Result<Arc<Map>>;
+    /// A map of `length` bytes, beyond the file's end if need be, for writing. Nothing is published.
+    fn map_write(&self, length: usize) -> io::Result<MapWriter>;
+}

@@ -1,0 +1,286 @@
+//! The operating system behind the storage traits.
+//!
+//! Floor 2. No policy: each call is one or two system calls.
+#![expect(unsafe_code, reason = "implements the unsafe trait `Region` for a mapped file")]
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::map::Region;
+use super::{Access, DirEntry, DirLock, FileKind, Map, MapWriter, Medium, Storage, StorageFile};
+use crate::words::time::Timestamp;
+
+/// The operating system.
+#[derive(Debug)]
+pub(crate) struct OsStorage;
+
+impl Storage for OsStorage {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path).or_else(|_| std::path::absolute(path))
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
+        match fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some(file_kind(found.file_type()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        fs::read_dir(dir)?
+            .map(|entry| {
+                let entry = entry?;
+                let kind = file_kind(entry.file_type()?);
+                Ok(DirEntry { name: entry.file_name().into_string().ok(), kind })
+            })
+            .collect()
+    }
+
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        let file = options(Access::ReadWrite).create_new(true).open(path)?;
+        Ok(Arc::new(OsFile { file }))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        let file = options(access).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Arc::new(OsFile { file }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    /// Windows has no such call; its filesystems log names themselves.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>> {
+        let file = open_for_lock(dir)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(DirLock(Box::new(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn medium(&self, dir: &Path) -> Medium {
+        #[cfg(unix)]
+        return super::unix::medium(dir);
+        #[cfg(not(unix))]
+        {
+            let _ = dir;
+            Medium { filesystem: "unknown", unmappable: Some("the platform is not Linux") }
+        }
+    }
+
+    #[inline]
+    fn now_wall(&self) -> Timestamp {
+        #[cfg(unix)]
+        return Timestamp::from_millis(super::unix::wall_millis());
+        #[cfg(not(unix))]
+        {
+            use std::time::SystemTime;
+            let millis = match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+                Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+                Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
+            };
+            Timestamp::from_millis(millis)
+        }
+    }
+
+    #[inline]
+    fn now_mono(&self) -> Duration {
+        #[cfg(unix)]
+        return super::unix::mono();
+        #[cfg(not(unix))]
+        {
+            use std::sync::OnceLock;
+            use std::time::Instant;
+            static START: OnceLock<Instant> = OnceLock::new();
+            START.get_or_init(Instant::now).elapsed()
+        }
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(bytes)
+    }
+}
+
+fn file_kind(kind: fs::FileType) -> FileKind {
+    if kind.is_file() {
+        FileKind::File
+    } else if kind.is_dir() {
+        FileKind::Dir
+    } else {
+        FileKind::Other
+    }
+}
+
+/// A link at the end of the path is refused, and a FIFO or device does not block the open.
+fn options(access: Access) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access == Access::ReadWrite);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    }
+    options
+}
+
+/// The directory itself carries the lock, so that no name can be removed from under it.
+#[cfg(unix)]
+fn open_for_lock(dir: &Path) -> io::Result<File> {
+    File::open(dir)
+}
+
+/// Windows cannot lock a directory; a file in it stands for it.
+#[cfg(not(unix))]
+fn open_for_lock(dir: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))
+}
+
+#[derive(Debug)]
+struct OsFile {
+    file: File,
+}
+
+impl StorageFile for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match read_once(&self.file, rest, position + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_all_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match write_once(&self.file, rest, position + done as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn allocate(&self, from: u64, length: u64) -> io::Result<()> {
+        #[cfg(unix)]
+        return super::unix::allocate(&self.file, from, length);
+        #[cfg(not(unix))]
+        {
+            let _ = (from, length);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn map_read(&self, length: usize) -> io::Result<Arc<Map>> {
+        let map = MmapOptions::new().len(length).map_raw_read_only(&self.file)?;
+        Ok(Arc::new(Map::new(Box::new(OsRegion { map }), length)))
+    }
+
+    fn map_write(&self, length: usize) -> io::Result<MapWriter> {
+        let map = MmapOptions::new().len(length).map_raw(&self.file)?;
+        Ok(MapWriter::new(Box::new(OsRegion { map }), 0))
+    }
+}
+
+#[cfg(unix)]
+fn read_once(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, into, position)
+}
+
+#[cfg(unix)]
+fn write_once(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, position)
+}
+
+#[cfg(windows)]
+fn read_once(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, into, position)
+}
+
+#[cfg(windows)]
+fn write_once(file: &File, bytes: &[u8], position: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, position)
+}
+
+#[derive(Debug)]
+struct OsRegion {
+    map: MmapRaw,
+}
+
+// SAFETY: `MmapRaw` keeps its mapping in place until it is dropped; the file is ours under the
+// directory lock, so nothing else stores to it; below the file's length a read faults only if the
+// medium itself fails, which `IoMode::Positioned` is for.
+unsafe impl Region for OsRegion {
+    fn base(&self) -> *mut u8 {
+        self.map.as_mut_ptr()
+    }
+
+    fn length(&self) -> usize {
+        self.map.len()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        let length = range.end.saturating_sub(range.start);
+        self.map.advise_range(memmap2::Advice::PopulateWrite, range.start, length)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn populate(&self, _range: Range<usize>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

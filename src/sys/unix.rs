@@ -1,0 +1,142 @@
+//! What the C library has and std has not.
+//!
+//! Floor 2. Thin: one system call a function, its errno as `io::Error`.
+#![expect(unsafe_code, reason = "calls into the C library; every block has its proof")]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Medium;
+
+/// Reserves blocks for a range and grows the file over it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let (Ok(from), Ok(length)) =
+        (libc::off_t::try_from(from), libc::off_t::try_from(to.saturating_sub(from)))
+    else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    loop {
+        // SAFETY: the descriptor is open for the call; no memory is passed.
+        let failed = unsafe { libc::fallocate(file.as_raw_fd(), 0, from, length) } != 0;
+        if !failed {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Platforms without such a call say so; the log then writes without preallocation.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn allocate(_file: &File, _from: u64, _to: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A clock to the tick, a few nanoseconds a call; the fine ones cost five times as much.
+fn clock(id: libc::clockid_t) -> (i64, u32) {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec for the call to fill.
+    unsafe { libc::clock_gettime(id, &raw mut now) };
+    (i64::from(now.tv_sec), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const WALL: libc::clockid_t = libc::CLOCK_REALTIME_COARSE;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MONO: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const WALL: libc::clockid_t = libc::CLOCK_REALTIME;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const MONO: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+/// Milliseconds since 1970, also before it.
+#[inline]
+pub(super) fn wall_millis() -> i64 {
+    let (seconds, nanos) = clock(WALL);
+    seconds.saturating_mul(1000).saturating_add(i64::from(nanos / 1_000_000))
+}
+
+/// Since some fixed moment; only rises.
+#[inline]
+pub(super) fn mono() -> Duration {
+    let (seconds, nanos) = clock(MONO);
+    Duration::new(seconds.unsigned_abs(), nanos)
+}
+
+/// The filesystem's kind, and whether reserved blocks can be stored to through a map.
+#[cfg(target_os = "linux")]
+pub(super) fn medium(dir: &Path) -> Medium {
+    let Some(kind) = filesystem_magic(dir) else {
+        return Medium { filesystem: "unknown", unmappable: Some("its filesystem is unknown") };
+    };
+    // The magic numbers of statfs(2).
+    let (filesystem, keeps_blocks) = match kind {
+        0xef53 => ("ext4", true),
+        0x5846_5342 => ("xfs", true),
+        0x0102_1994 => ("tmpfs", true),
+        0x9123_683e => ("btrfs", false),
+        0x2fc1_2fc1 => ("zfs", false),
+        0xf2f5_2010 => ("f2fs", false),
+        0x794c_7630 => ("overlayfs", false),
+        0x6573_5546 => ("fuse", false),
+        0x6969 => ("nfs", false),
+        0x4d44 => ("vfat", false),
+        0x2011_bab0 => ("exfat", false),
+        _ => ("unknown", false),
+    };
+    let unmappable = if !keeps_blocks {
+        Some("its filesystem may move blocks that were reserved")
+    } else if !cfg!(target_pointer_width = "64") {
+        Some("the address space has 32 bits")
+    } else if !kernel_populates() {
+        Some("the kernel is older than 5.14 and cannot populate a map without a signal")
+    } else {
+        None
+    };
+    Medium { filesystem, unmappable }
+}
+
+#[cfg(target_os = "linux")]
+fn filesystem_magic(dir: &Path) -> Option<u32> {
+    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` ends with NUL and outlives the call; `found` is large enough to be filled.
+    let failed = unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0;
+    if failed {
+        return None;
+    }
+    // SAFETY: the call returned 0, so it filled the whole struct.
+    let kind = unsafe { found.assume_init() }.f_type;
+    // The word's width and sign differ by target; the magic has 32 bits.
+    u32::try_from(kind & 0xffff_ffff).ok()
+}
+
+/// MADV_POPULATE_WRITE came with Linux 5.14.
+#[cfg(target_os = "linux")]
+fn kernel_populates() -> bool {
+    let mut names = std::mem::MaybeUninit::<libc::utsname>::uninit();
+    // SAFETY: `names` is large enough to be filled.
+    let failed = unsafe { libc::uname(names.as_mut_ptr()) } != 0;
+    if failed {
+        return false;
+    }
+    // SAFETY: the call returned 0, so it filled the whole struct.
+    let names = unsafe { names.assume_init() };
+    let release: String = names.release.iter().map(|&byte| char::from(byte as u8)).collect();
+    let mut numbers = release.split(|digit: char| !digit.is_ascii_digit());
+    let mut number = || numbers.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    (number(), number()) >= (5, 14)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn medium(_dir: &Path) -> Medium {
+    Medium { filesystem: "unknown", unmappable: Some("the platform is not Linux") }
+}

@@ -1,0 +1,298 @@
+//! The one error type of the crate.
+//!
+//! Floor 0. An error says what failed, where, and what to do next, in one lower-case line.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::words::offset::Offset;
+
+/// The result of every fallible call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for a program to act on. The numbers are the C status codes; they never change
+/// and none is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(i32)]
+pub enum ErrorKind {
+    /// The operating system or the device refused an operation.
+    ///
+    /// [`std::error::Error::source`] has its own words. If a sync failed, the log is poisoned.
+    Io = -1,
+    /// No space, quota or descriptors were left; nothing was changed.
+    ///
+    /// Free some and call again: appends go on without reopening.
+    OutOfSpace = -2,
+    /// Bytes on the device are not what was written there, or are not there at all.
+    ///
+    /// The damage is isolated: the next call goes on behind it. [`Error::lost_offsets`] has the range.
+    Corrupt = -3,
+    /// The offset is below the log start offset or above the log end offset.
+    ///
+    /// [`Error::valid_offsets`] tells what can be read now. The same offset fails again: seek first.
+    OffsetOutOfRange = -4,
+    /// The record or batch is larger than the log takes. It was not appended.
+    ///
+    /// Split it, or open the log with a larger `max_batch_bytes`.
+    RecordTooLarge = -5,
+    /// An argument or option cannot work; the text names it and its bounds.
+    InvalidArgument = -6,
+    /// Another process, or another handle of this one, has the directory open for writing.
+    Locked = -7,
+    /// A newer version of the crate wrote these files. They were not touched.
+    UnsupportedFormat = -8,
+    /// A sync failed earlier, so what the device holds is unknown; appends and flushes are refused.
+    ///
+    /// Reading goes on. Close the log, open it again, and read `durable_offset` anew.
+    Poisoned = -9,
+    /// The log was closed.
+    Closed = -10,
+    /// The consumer of this name is open already. Drop the other one first.
+    ConsumerBusy = -11,
+    /// The upstream could not be reached or broke off. The replicator tries again by itself.
+    Upstream = -12,
+    /// The upstream refused what was sent.
+    UpstreamRejected = -13,
+    /// The call would have to wait and was asked not to.
+    WouldBlock = -14,
+    /// Two histories do not fit together; going on would overwrite one of them.
+    Conflict = -15,
+    /// The platform, the filesystem or the compiled features do not offer this.
+    Unsupported = -16,
+    /// The directory, file or handle does not allow writing.
+    ReadOnly = -17,
+    /// What was named does not exist.
+    NotFound = -18,
+}
+
+impl ErrorKind {
+    /// The C status code.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        self as i32
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            ErrorKind::Io => "check the device, then close and reopen the log",
+            ErrorKind::OutOfSpace => "free space or descriptors and call again",
+            ErrorKind::Corrupt => {
+                "what is whole can still be read: the next call goes on behind it"
+            }
+            ErrorKind::OffsetOutOfRange => "seek to a valid offset first",
+            ErrorKind::RecordTooLarge => "split it or raise max_batch_bytes and segment_bytes",
+            ErrorKind::InvalidArgument => "correct the argument and call again",
+            ErrorKind::Locked => "close the other writer first; a killed one holds no lock",
+            ErrorKind::UnsupportedFormat => "open it with the newer version; nothing was changed",
+            ErrorKind::Poisoned => "close the log, reopen it and read durable_offset again",
+            ErrorKind::Closed => "open the log again",
+            ErrorKind::ConsumerBusy => "drop the other handle or use another name",
+            ErrorKind::Upstream => "it is tried again after a backoff",
+            ErrorKind::UpstreamRejected => "correct the upstream's settings",
+            ErrorKind::WouldBlock => "call again later",
+            ErrorKind::Conflict => "compare the two before going on; nothing was overwritten",
+            ErrorKind::Unsupported => "use another mode, filesystem or feature set",
+            ErrorKind::ReadOnly => "check mount options, owner and mode",
+            ErrorKind::NotFound => "check the name",
+        }
+    }
+}
+
+/// What failed, where, and what to do next.
+///
+/// Programs use [`Error::kind`]; people read the text.
+#[derive(thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Repr>);
+
+#[derive(Debug, thiserror::Error)]
+struct Repr {
+    kind: ErrorKind,
+    what: String,
+    path: Option<PathBuf>,
+    position: Option<u64>,
+    offset: Option<Offset>,
+    range: Option<Range<Offset>>,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    #[cold]
+    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Error {
+        Error(Box::new(Repr {
+            kind,
+            what: what.into(),
+            path: None,
+            position: None,
+            offset: None,
+            range: None,
+            source: None,
+        }))
+    }
+
+    /// An error of the operating system; its own kind decides ours.
+    #[cold]
+    pub(crate) fn io(what: impl Into<String>, path: &Path, source: io::Error) -> Error {
+        let kind = match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::OutOfSpace,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                ErrorKind::ReadOnly
+            }
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            _ if out_of_descriptors(&source) => ErrorKind::OutOfSpace,
+            _ => ErrorKind::Io,
+        };
+        let mut error = Error::new(kind, what).at(path);
+        error.0.source = Some(source);
+        error
+    }
+
+    /// A failed sync: whatever errno it came with, what the device holds is unknown now (I8).
+    #[cold]
+    pub(crate) fn sync(what: impl Into<String>, path: &Path, source: io::Error) -> Error {
+        let mut error = Error::new(ErrorKind::Io, what).at(path);
+        error.0.source = Some(source);
+        error
+    }
+
+    #[cold]
+    pub(crate) fn invalid(what: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidArgument, what)
+    }
+
+    #[must_use]
+    pub(crate) fn at(mut self, path: &Path) -> Error {
+        self.0.path = Some(path.to_path_buf());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn position(mut self, position: usize) -> Error {
+        self.0.position = Some(position as u64);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn offset(mut self, offset: Offset) -> Error {
+        self.0.offset = Some(offset);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn range(mut self, range: Range<Offset>) -> Error {
+        self.0.range = Some(range);
+        self
+    }
+
+    /// What to act on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The file or directory concerned, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The place in that file in bytes, if it is known.
+    #[must_use]
+    pub fn file_position(&self) -> Option<u64> {
+        self.0.position
+    }
+
+    /// The offset concerned, if there is one.
+    #[must_use]
+    pub fn record_offset(&self) -> Option<Offset> {
+        self.0.offset
+    }
+
+    /// With [`ErrorKind::OffsetOutOfRange`]: the offsets that can be read, the end exclusive.
+    #[must_use]
+    pub fn valid_offsets(&self) -> Option<Range<Offset>> {
+        self.0.range.clone().filter(|_| self.0.kind == ErrorKind::OffsetOutOfRange)
+    }
+
+    /// With [`ErrorKind::Corrupt`]: the offsets that cannot be read, the end exclusive.
+    #[must_use]
+    pub fn lost_offsets(&self) -> Option<Range<Offset>> {
+        self.0.range.clone().filter(|_| self.0.kind == ErrorKind::Corrupt)
+    }
+}
+
+/// EMFILE and ENFILE have no `io::ErrorKind`; both say that descriptors ran out (I19).
+fn out_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Repr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some(path) = &self.path {
+            write!(f, " in {}", path.display())?;
+        }
+        if let Some(position) = self.position {
+            write!(f, " at position {position}")?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        if let Some(range) = &self.range {
+            let word = match self.kind {
+                ErrorKind::OffsetOutOfRange => "valid offsets",
+                _ => "offsets",
+            };
+            write!(f, ", {word} {} to {} (exclusive)", range.start, range.end)?;
+        }
+        write!(f, "; {}", self.kind.remedy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_of_an_offset_stays_16_bytes() {
+        assert_eq!(size_of::<Result<Offset>>(), 16);
+    }
+
+    #[test]
+    fn an_error_says_what_where_and_what_to_do_in_one_line() {
+        let error = Error::new(ErrorKind::Corrupt, "batch checksum does not match")
+            .at(Path::new("/data/00000000000000000000.log"))
+            .position(61)
+            .offset(Offset::new(7))
+            .range(Offset::new(7)..Offset::new(9));
+        assert_eq!(
+            error.to_string(),
+            "batch checksum does not match in /data/00000000000000000000.log at position 61 at \
+             offset 7, offsets 7 to 9 (exclusive); what is whole can still be read: the next call \
+             goes on behind it"
+        );
+        assert_eq!(error.lost_offsets(), Some(Offset::new(7)..Offset::new(9)));
+        assert_eq!(error.valid_offsets(), None);
+    }
+
+    #[test]
+    fn no_descriptors_and_no_space_are_out_of_space() {
+        for errno in [24, 23, 28] {
+            let source = io::Error::from_raw_os_error(errno);
+            assert_eq!(Error::io("x", Path::new("/"), source).kind(), ErrorKind::OutOfSpace);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Every bound of the crate in one place.
+//!
+//! Floor 0. A loop, queue, buffer or length read from disk is bounded by one of these (I11).
+
+/// The largest batch a log takes unless its options say otherwise: Kafka's default (1 MiB).
+pub(crate) const MAX_BATCH_BYTES_DEFAULT: usize = 1 << 20;
+/// The size at which a segment is rolled unless the options say otherwise.
+pub(crate) const SEGMENT_BYTES_DEFAULT: usize = 16 << 20;
+/// The smallest segment the options accept.
+pub(crate) const SEGMENT_BYTES_MIN: usize = 4 << 10;
+/// The largest segment: a position has to fit the index's signed 32 bits.
+pub(crate) const SEGMENT_BYTES_MAX: usize = i32::MAX as usize;
+/// Bytes between two index entries unless the options say otherwise: Kafka's default.
+pub(crate) const INDEX_INTERVAL_BYTES_DEFAULT: usize = 4 << 10;
+/// The highest number of records of one batch: offset deltas are signed 32-bit.
+pub(crate) const BATCH_RECORDS_MAX: usize = i32::MAX as usize;
+/// A thread keeps its encode buffer up to this capacity and gives back a larger one.
+pub(crate) const ENCODE_BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// The first step of a segment's preallocation; it doubles up to the segment's size.
+pub(crate) const ALLOCATE_STEP_BYTES: usize = 64 << 10;
+/// The smallest and largest stretch that is populated ahead of the appends.
+pub(crate) const POPULATE_BYTES_MIN: usize = 4 << 10;
+/// See [`POPULATE_BYTES_MIN`].
+pub(crate) const POPULATE_BYTES_MAX: usize = 1 << 20;
+/// A segment that filled within this time is followed by one that is preallocated whole.
+pub(crate) const BUSY_SEGMENT_SECONDS: u64 = 600;
+/// Sealed segments that wait for a flush with their files open; one more flushes the oldest first.
+pub(crate) const UNSYNCED_SEGMENTS_MAX: usize = 64;
+/// Sealed segments that stay open for readers, least recently used dropped first.
+pub(crate) const OPEN_SEALED_SEGMENTS_MAX: usize = 16;
+
+/// How much a reader of a log in positioned mode fetches at once.
+pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
+/// How much is read at once when a whole segment is scanned.
+pub(crate) const SCAN_CHUNK_BYTES: usize = 1 << 20;
+
+/// Consumers and replicators one log has room for.
+pub(crate) const CONSUMERS_MAX: usize = 64;
+/// Bytes of a consumer's name: as Kafka bounds a topic's.
+pub(crate) const NAME_BYTES_MAX: usize = 249;
+/// The granularity of checkpoint slots: one page, never shared between two slots.
+pub(crate) const CHECKPOINT_SLOT_BYTES: usize = 4 << 10;
+/// The largest checkpoint file that is believed: 64 consumers with the longest names need 192 KiB.
+pub(crate) const CHECKPOINT_FILE_BYTES_MAX: usize = 1 << 20;
+/// `log.meta` is a few lines of text.
+pub(crate) const META_BYTES_MAX: usize = 4 << 10;
+/// Names of foreign files and damaged ranges that a report lists; the rest is only counted.
+pub(crate) const REPORT_LIST_MAX: usize = 64;
