@@ -5,6 +5,8 @@ mod consumer;
 mod disk;
 pub mod docs;
 mod log;
+#[cfg(feature = "replicator")]
+mod replicator;
 mod sys;
 mod words;
 
@@ -15,6 +17,10 @@ pub use log::options::{FlushPolicy, IoMode, LogOptions};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::{Log, OffsetSpec, Visibility};
+#[cfg(feature = "replicator")]
+pub use replicator::{
+    LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
+};
 pub use words::error::{Error, ErrorKind, Result};
 pub use words::log_id::{LogId, ParseLogIdError};
 pub use words::offset::Offset;

@@ -21,10 +21,12 @@ pub(crate) fn length(value: i64) -> usize {
 pub(crate) fn write(out: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
-        out.push((rest & 0x7f | 0x80) as u8);
+        let [low, ..] = rest.to_le_bytes();
+        out.push(low | 0x80);
         rest >>= 7;
     }
-    out.push((rest & 0x7f) as u8);
+    let [low, ..] = rest.to_le_bytes();
+    out.push(low);
 }
 
 /// Reads over bytes front to back; every step says where it failed.

@@ -40,12 +40,17 @@ pub(super) fn allocate(_file: &File, _from: u64, _to: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Seconds have 32 or 64 bits, by target.
+fn wide(seconds: impl Into<i64>) -> i64 {
+    seconds.into()
+}
+
 /// A clock to the tick, a few nanoseconds a call; the fine ones cost five times as much.
 fn clock(id: libc::clockid_t) -> (i64, u32) {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a valid timespec for the call to fill.
     unsafe { libc::clock_gettime(id, &raw mut now) };
-    (i64::from(now.tv_sec), u32::try_from(now.tv_nsec).unwrap_or(0))
+    (wide(now.tv_sec), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

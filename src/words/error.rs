@@ -120,8 +120,11 @@ struct Repr {
 }
 
 impl Error {
+    /// An error of this kind, for implementations of the crate's traits outside it. `what` is one
+    /// lower-case line that says what failed and where; what to do is added by the kind.
     #[cold]
-    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Error {
+    #[must_use]
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Error {
         Error(Box::new(Repr {
             kind,
             what: what.into(),
@@ -186,6 +189,18 @@ impl Error {
     pub(crate) fn range(mut self, range: Range<Offset>) -> Error {
         self.0.range = Some(range);
         self
+    }
+
+    /// An error of a link, for implementations of `Upstream` outside this crate.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = forebay::Error::upstream("the modem reports no carrier");
+    /// assert_eq!(error.kind(), forebay::ErrorKind::Upstream);
+    /// ```
+    #[must_use]
+    pub fn upstream(what: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Upstream, what)
     }
 
     /// What to act on.

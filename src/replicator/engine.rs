@@ -1,0 +1,252 @@
+//! Decides what the replicator does next.
+//!
+//! Floor 6. No socket, no clock, no log: what happened and the time go in, the next step comes
+//! out. One call of [`Engine::next`], then the events of what was done, then the next call.
+
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use crate::Offset;
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Open the link.
+    Connect,
+    /// Read the next durable batch and send it.
+    Ship,
+    /// Ask for acknowledgements, waiting at most this long.
+    Acknowledge(Duration),
+    /// Everything is shipped and acknowledged: wait for records.
+    Idle,
+    /// The link is down: wait this long.
+    Wait(Duration),
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The link is up; the upstream lacks everything from here on.
+    Connected(Offset),
+    /// A batch was handed over: its next offset and size.
+    Sent { next: Offset, bytes: u64 },
+    /// There is no durable batch to send now.
+    Drained,
+    /// There may be one again.
+    Arrived,
+    /// Everything below is durable upstream.
+    Acknowledged(Offset),
+    /// The link could not be opened, or broke.
+    Failed,
+}
+
+/// The state of one link.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    backoff: Backoff,
+    in_flight_bytes_max: u64,
+    acknowledge_timeout: Duration,
+    link: Link,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Link {
+    Down { retry_at: Duration },
+    Up(Flight),
+}
+
+/// What is on its way.
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    sent: Offset,
+    acknowledged: Offset,
+    bytes: u64,
+    drained: bool,
+    /// When an acknowledgement was last waited for from a standing start.
+    waiting_since: Option<Duration>,
+}
+
+impl Engine {
+    pub(super) fn new(
+        backoff: Backoff,
+        in_flight_bytes_max: u64,
+        acknowledge_timeout: Duration,
+    ) -> Engine {
+        let link = Link::Down { retry_at: Duration::ZERO };
+        Engine { backoff, in_flight_bytes_max, acknowledge_timeout, link }
+    }
+
+    /// The next step at time `now`.
+    pub(super) fn next(&mut self, now: Duration) -> Step {
+        let flight = match &mut self.link {
+            Link::Down { retry_at } if now >= *retry_at => return Step::Connect,
+            Link::Down { retry_at } => return Step::Wait(retry_at.saturating_sub(now)),
+            Link::Up(flight) => flight,
+        };
+        let outstanding = flight.acknowledged < flight.sent;
+        if !flight.drained && (!outstanding || flight.bytes < self.in_flight_bytes_max) {
+            return Step::Ship;
+        }
+        if !outstanding {
+            return Step::Idle;
+        }
+        let since = *flight.waiting_since.get_or_insert(now);
+        let left = self.acknowledge_timeout.saturating_sub(now.saturating_sub(since));
+        Step::Acknowledge(left)
+    }
+
+    /// Whether an acknowledgement has been out for too long: then the link is dead.
+    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+        let Link::Up(flight) = &self.link else { return false };
+        flight
+            .waiting_since
+            .is_some_and(|since| now.saturating_sub(since) >= self.acknowledge_timeout)
+    }
+
+    /// Takes in what happened at time `now`. Returns how long the link stays down, if it went down.
+    pub(super) fn on(&mut self, event: Event, now: Duration) -> Option<Duration> {
+        match (event, &mut self.link) {
+            (Event::Connected(resume), link) => {
+                *link = Link::Up(Flight {
+                    sent: resume,
+                    acknowledged: resume,
+                    bytes: 0,
+                    drained: false,
+                    waiting_since: None,
+                });
+            }
+            (Event::Failed, link) => {
+                let wait = self.backoff.next();
+                *link = Link::Down { retry_at: now.saturating_add(wait) };
+                return Some(wait);
+            }
+            (Event::Sent { next, bytes }, Link::Up(flight)) => {
+                flight.sent = flight.sent.max(next);
+                flight.bytes = flight.bytes.saturating_add(bytes);
+            }
+            (Event::Drained, Link::Up(flight)) => flight.drained = true,
+            (Event::Arrived, Link::Up(flight)) => flight.drained = false,
+            (Event::Acknowledged(below), Link::Up(flight)) => {
+                if below > flight.acknowledged {
+                    flight.acknowledged = below;
+                    flight.waiting_since = None;
+                    self.backoff.reset();
+                }
+                if flight.acknowledged >= flight.sent {
+                    flight.bytes = 0;
+                    flight.drained = false;
+                }
+            }
+            (_, Link::Down { .. }) => {}
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn engine() -> Engine {
+        Engine::new(Backoff::new(ms(100), ms(10_000), 7), 1000, ms(5000))
+    }
+
+    fn sent(next: i64, bytes: u64) -> Event {
+        Event::Sent { next: Offset::new(next), bytes }
+    }
+
+    #[test]
+    fn ships_up_to_the_window_then_waits_for_the_acknowledgement() {
+        let mut engine = engine();
+        assert_eq!(engine.next(ms(0)), Step::Connect);
+        engine.on(Event::Connected(Offset::new(10)), ms(1));
+        for batch in 0..2 {
+            assert_eq!(engine.next(ms(2)), Step::Ship);
+            engine.on(sent(11 + batch, 500), ms(2));
+        }
+        assert_eq!(engine.next(ms(3)), Step::Acknowledge(ms(5000)));
+        engine.on(Event::Acknowledged(Offset::new(11)), ms(1000));
+        assert_eq!(engine.next(ms(1000)), Step::Acknowledge(ms(5000)));
+        engine.on(Event::Acknowledged(Offset::new(12)), ms(1001));
+        assert_eq!(engine.next(ms(1001)), Step::Ship);
+        engine.on(Event::Drained, ms(1001));
+        assert_eq!(engine.next(ms(1001)), Step::Idle);
+        engine.on(Event::Arrived, ms(9000));
+        assert_eq!(engine.next(ms(9000)), Step::Ship);
+    }
+
+    #[test]
+    fn one_batch_larger_than_the_window_is_shipped_alone() {
+        let mut engine = engine();
+        engine.on(Event::Connected(Offset::ZERO), ms(0));
+        assert_eq!(engine.next(ms(0)), Step::Ship);
+        engine.on(sent(1, 1_000_000), ms(0));
+        assert_eq!(engine.next(ms(0)), Step::Acknowledge(ms(5000)));
+    }
+
+    #[test]
+    fn a_drained_log_with_batches_in_flight_waits_for_their_acknowledgement() {
+        let mut engine = engine();
+        engine.on(Event::Connected(Offset::ZERO), ms(0));
+        engine.on(sent(5, 10), ms(0));
+        engine.on(Event::Drained, ms(0));
+        assert_eq!(engine.next(ms(0)), Step::Acknowledge(ms(5000)));
+        engine.on(Event::Acknowledged(Offset::new(5)), ms(1));
+        // What came in meanwhile is looked for once more before it idles.
+        assert_eq!(engine.next(ms(1)), Step::Ship);
+    }
+
+    #[test]
+    fn silence_is_overdue_after_the_timeout_and_progress_starts_it_anew() {
+        let mut engine = engine();
+        engine.on(Event::Connected(Offset::ZERO), ms(0));
+        engine.on(sent(5, 2000), ms(0));
+        engine.next(ms(100));
+        assert!(!engine.is_overdue(ms(5099)));
+        assert_eq!(engine.next(ms(5000)), Step::Acknowledge(ms(100)));
+        assert!(engine.is_overdue(ms(5100)));
+        engine.on(Event::Acknowledged(Offset::new(3)), ms(5050));
+        assert!(!engine.is_overdue(ms(5100)));
+    }
+
+    #[test]
+    fn failures_wait_longer_and_longer_and_progress_resets_that() {
+        let mut engine = engine();
+        let mut longest = Duration::ZERO;
+        let mut now = ms(0);
+        for _ in 0..30 {
+            assert_eq!(engine.next(now), Step::Connect);
+            let wait = engine.on(Event::Failed, now).unwrap();
+            assert!(wait <= ms(10_000));
+            if !wait.is_zero() {
+                assert_eq!(engine.next(now), Step::Wait(wait));
+            }
+            longest = longest.max(wait);
+            now += wait;
+        }
+        assert!(longest > ms(1000), "{longest:?}");
+        // A link that opens and breaks without progress is no progress.
+        engine.on(Event::Connected(Offset::ZERO), now);
+        engine.on(sent(1, 1), now);
+        engine.on(Event::Acknowledged(Offset::new(1)), now);
+        assert!(engine.on(Event::Failed, now).unwrap() <= ms(100));
+    }
+
+    #[test]
+    fn after_a_failure_what_was_in_flight_is_forgotten_and_asked_for() {
+        let mut engine = engine();
+        engine.on(Event::Connected(Offset::ZERO), ms(0));
+        engine.on(sent(9, 900), ms(0));
+        engine.on(Event::Failed, ms(0));
+        engine.on(Event::Acknowledged(Offset::new(9)), ms(0));
+        engine.on(Event::Connected(Offset::new(4)), ms(500));
+        assert_eq!(engine.next(ms(500)), Step::Ship);
+        engine.on(sent(5, 1), ms(500));
+        engine.on(Event::Drained, ms(500));
+        assert!(matches!(engine.next(ms(500)), Step::Acknowledge(_)));
+    }
+}

@@ -1,0 +1,273 @@
+//! Ships a log to an upstream, in order and once.
+//!
+//! Floor 6: uses only what the crate exports. `engine` decides what is next, without sockets or
+//! clock; `driver` is the one thread that does it; `upstream` is what receives.
+
+mod backoff;
+mod driver;
+mod engine;
+mod log_upstream;
+mod upstream;
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
+
+use crate::{ConsumerOptions, Error, ErrorKind, Log, Offset, Result, Visibility};
+
+pub use log_upstream::LogUpstream;
+pub use upstream::{Source, Upstream};
+
+/// How a replicator behaves; the defaults suit a link that comes and goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[must_use = "options do nothing until they are passed on"]
+pub struct ReplicatorOptions {
+    backoff_min_ms: u64,
+    backoff_max_ms: u64,
+    in_flight_bytes: u64,
+    acknowledge_timeout_ms: u64,
+}
+
+impl Default for ReplicatorOptions {
+    fn default() -> ReplicatorOptions {
+        ReplicatorOptions {
+            backoff_min_ms: 100,
+            backoff_max_ms: 30_000,
+            in_flight_bytes: 1 << 20,
+            acknowledge_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl ReplicatorOptions {
+    /// The defaults.
+    pub fn new() -> ReplicatorOptions {
+        ReplicatorOptions::default()
+    }
+
+    /// How long to wait between tries: a random time from 0 to a bound that doubles from `min` to
+    /// `max` with every failure in a row (full jitter, so that a fleet does not come back at once).
+    /// 100 ms to 30 s unless set.
+    pub fn backoff(mut self, min: Duration, max: Duration) -> ReplicatorOptions {
+        self.backoff_min_ms = millis(min);
+        self.backoff_max_ms = millis(max).max(self.backoff_min_ms);
+        self
+    }
+
+    /// Bytes handed to the upstream before an acknowledgement is waited for; 1 MiB unless set. One
+    /// batch is always allowed.
+    pub fn in_flight_bytes(mut self, bytes: u64) -> ReplicatorOptions {
+        self.in_flight_bytes = bytes;
+        self
+    }
+
+    /// How long an acknowledgement may stay out before the link is taken for dead; 30 s unless set.
+    pub fn acknowledge_timeout(mut self, timeout: Duration) -> ReplicatorOptions {
+        self.acknowledge_timeout_ms = millis(timeout);
+        self
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the link is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LinkState {
+    /// Being opened.
+    #[default]
+    Connecting,
+    /// Up.
+    Connected,
+    /// Down; opened again after [`ReplicatorStatus::retry_in`].
+    Waiting,
+    /// The replicator was stopped, or its log was closed.
+    Stopped,
+}
+
+/// How far a replicator has come, and what it is doing.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct ReplicatorStatus {
+    /// What the link is doing.
+    pub link: LinkState,
+    /// Every record below it is known to be durable upstream.
+    pub committed: Offset,
+    /// Records of the log above it.
+    pub lag_records: u64,
+    /// Records handed to the upstream, those sent again included.
+    pub records_sent: u64,
+    /// Batches handed to the upstream, those sent again included.
+    pub batches_sent: u64,
+    /// Bytes handed to the upstream, those sent again included.
+    pub bytes_sent: u64,
+    /// Times the link was opened.
+    pub connects: u64,
+    /// Times it could not be opened, or broke.
+    pub failures: u64,
+    /// Times the upstream had less than it had acknowledged, and was given it again.
+    pub rewinds: u64,
+    /// Records that could not be read in the log, and so were passed over.
+    pub unreadable_records: u64,
+    /// How long until the next try, while the link is [`LinkState::Waiting`].
+    pub retry_in: Option<Duration>,
+    /// The last error, with what to do about it.
+    pub last_error: Option<String>,
+}
+
+/// Ships the durable records of a log to an upstream, on one thread of its own.
+///
+/// Only what survives a power cut is shipped (I16). After a kill or a power cut on either side the
+/// upstream is asked what it has, and shipping resumes exactly there: nothing is lost, nothing is
+/// there twice. Progress is kept in the log as a consumer of the replicator's name.
+///
+/// Dropping it stops it.
+///
+/// # Examples
+/// ```
+/// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+/// use forebay::{Log, LogUpstream, Replicator, ReplicatorOptions};
+/// use std::time::Duration;
+/// let log = Log::open(dir.join("edge"))?;
+/// let upstream = LogUpstream::new(dir.join("second-disk"));
+/// let replicator = Replicator::start(&log, "copy", upstream, ReplicatorOptions::new())?;
+/// log.append("21.5 C")?;
+/// log.flush()?;
+/// assert!(replicator.wait_until(log.log_end_offset(), Duration::from_secs(60))?);
+/// replicator.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a replicator that is dropped stops"]
+pub struct Replicator {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    log: Log,
+}
+
+/// What the driver's thread and the handle share.
+struct Shared {
+    status: Mutex<Progress>,
+    /// The status changed, or the replicator is to stop.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    status: ReplicatorStatus,
+    retry_at: Option<Instant>,
+    stop: bool,
+}
+
+impl Replicator {
+    /// Starts shipping `log` to `upstream`; `name` is the consumer its progress is kept under.
+    ///
+    /// # Errors
+    /// Those of [`Log::consumer_with`]: a name that is taken or cannot be one, a closed log; and
+    /// [`Io`](crate::ErrorKind::Io) if no thread can be started.
+    pub fn start(
+        log: &Log,
+        name: &str,
+        upstream: impl Upstream + 'static,
+        options: ReplicatorOptions,
+    ) -> Result<Replicator> {
+        let durable = ConsumerOptions::new().visibility(Visibility::Durable);
+        let consumer = log.consumer_with(name, durable)?;
+        let status = ReplicatorStatus { committed: consumer.committed(), ..Default::default() };
+        let progress = Progress { status, ..Progress::default() };
+        let shared = Arc::new(Shared { status: Mutex::new(progress), changed: Condvar::new() });
+        let driver = driver::Driver::new(
+            log.clone(),
+            consumer,
+            Box::new(upstream),
+            &options,
+            Arc::clone(&shared),
+        );
+        let thread = std::thread::Builder::new()
+            .name("forebay-replicator".to_owned())
+            .spawn(move || driver.run())
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("cannot start the replicator's thread: {error}"))
+            })?;
+        Ok(Replicator { shared, thread: Some(thread), log: log.clone() })
+    }
+
+    /// How far it has come, and what it is doing.
+    #[must_use]
+    pub fn status(&self) -> ReplicatorStatus {
+        let progress = self.shared.status.lock();
+        let mut status = progress.status.clone();
+        let lag = self.log.log_end_offset() - status.committed;
+        status.lag_records = lag.max(0).unsigned_abs();
+        status.retry_in = progress.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        status
+    }
+
+    /// Waits until every record below `offset` is known to be durable upstream, at most for
+    /// `timeout`; whether it is. Records that are not durable here yet are not shipped: flush
+    /// first, or let the policy do it.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) if the replicator stopped before.
+    pub fn wait_until(&self, offset: Offset, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut progress = self.shared.status.lock();
+        loop {
+            if progress.status.committed >= offset {
+                return Ok(true);
+            }
+            if progress.status.link == LinkState::Stopped {
+                let why = progress.status.last_error.as_deref().unwrap_or("it was told to");
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    format!("the replicator stopped: {why}"),
+                ));
+            }
+            match deadline {
+                None => self.shared.changed.wait(&mut progress),
+                Some(at) if self.shared.changed.wait_until(&mut progress, at).timed_out() => {
+                    return Ok(progress.status.committed >= offset);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Stops shipping and closes the link. What is in flight is accounted for by the next start.
+    /// Blocks until a call into the upstream that is under way returns.
+    ///
+    /// # Errors
+    /// [`Upstream`](crate::ErrorKind::Upstream) if the upstream panicked.
+    pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.shared.status.lock().stop = true;
+        self.shared.changed.notify_all();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err(Error::upstream("the upstream panicked; nothing was lost")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Replicator {
+    fn drop(&mut self) {
+        // A panic of the upstream has been printed; `stop` reports it.
+        let _ = self.end();
+    }
+}
+
+impl fmt::Debug for Replicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replicator").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
