@@ -59,6 +59,9 @@ impl<'b> BatchEncoder<'b> {
             self.base_timestamp = timestamp;
         }
         self.max_timestamp = self.max_timestamp.max(timestamp);
+        if record.headers.is_empty() && self.push_plain(record, timestamp) {
+            return Ok(());
+        }
         let parts = Parts {
             key: record.key.as_deref(),
             value: record.value.as_deref(),
@@ -67,6 +70,49 @@ impl<'b> BatchEncoder<'b> {
         };
         // Kafka's deltas wrap as well: adding one back gives the time, whatever it is.
         self.push_parts(timestamp.wrapping_sub(self.base_timestamp), self.count, parts)
+    }
+
+    /// Adds a record without headers of which every number takes at most two bytes: nearly all of
+    /// them. The same bytes as [`BatchEncoder::push_parts`], at less than half the instructions.
+    #[inline]
+    fn push_plain(&mut self, record: &NewRecord<'_>, timestamp: i64) -> bool {
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let time = varint::zigzag(timestamp.wrapping_sub(self.base_timestamp));
+        let delta = varint::zigzag(i64::from(self.count));
+        let length = |bytes: Option<&[u8]>| varint::zigzag(bytes.map_or(-1, |b| signed(b.len())));
+        let (key_length, value_length) = (length(key), length(value));
+        if (time | delta | key_length | value_length) >= TWO_BYTES {
+            return false;
+        }
+        let (time, time_bytes) = pack(time);
+        let (delta, delta_bytes) = pack(delta);
+        let (key_length, key_length_bytes) = pack(key_length);
+        let (value_length, value_length_bytes) = pack(value_length);
+        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+        let lengths_bytes = key_length_bytes + value_length_bytes;
+        let body = 2 + time_bytes + delta_bytes + lengths_bytes + key.len() + value.len();
+        let body_length = varint::zigzag(signed(body));
+        if body_length >= TWO_BYTES || self.out.len() + body + 2 > self.max_bytes {
+            return false;
+        }
+        let (body_length, body_length_bytes) = pack(body_length);
+        // Room for the last word's unused bytes as well: nothing below allocates.
+        self.out.reserve(body + 16);
+        let front = body_length
+            | time << (8 * (body_length_bytes + 1))
+            | delta << (8 * (body_length_bytes + 1 + time_bytes));
+        put_word(self.out, front, body_length_bytes + 1 + time_bytes + delta_bytes);
+        if key.is_empty() {
+            put_word(self.out, key_length | value_length << (8 * key_length_bytes), lengths_bytes);
+        } else {
+            put_word(self.out, key_length, key_length_bytes);
+            self.out.extend_from_slice(key);
+            put_word(self.out, value_length, value_length_bytes);
+        }
+        self.out.extend_from_slice(value);
+        self.out.push(0);
+        self.count += 1;
+        true
     }
 
     /// Adds a record of which the deltas are known.
@@ -180,6 +226,27 @@ pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
         base_sequence: -1,
         count: 0,
     });
+}
+
+/// A varint of at most two bytes, the low one first, and how many it takes.
+#[inline]
+fn pack(zigzagged: u64) -> (u64, usize) {
+    debug_assert!(zigzagged < TWO_BYTES);
+    match zigzagged < 0x80 {
+        true => (zigzagged, 1),
+        false => (zigzagged & 0x7f | 0x80 | (zigzagged >> 7) << 8, 2),
+    }
+}
+
+/// The first number that takes three bytes as a varint.
+const TWO_BYTES: u64 = 0x4000;
+
+/// Appends the low `length` bytes of a word: one store, whatever the length.
+#[inline]
+fn put_word(out: &mut Vec<u8>, word: u64, length: usize) {
+    let end = out.len() + length;
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(end);
 }
 
 #[inline]

@@ -4,16 +4,20 @@
 
 use crate::codec::DecodeError;
 
+/// Small numbers of either sign as small numbers without one.
 #[inline]
-fn zigzag(value: i64) -> u64 {
+pub(crate) fn zigzag(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
 
 /// How many bytes `value` takes.
 #[inline]
 pub(crate) fn length(value: i64) -> usize {
-    let bits = 64 - (zigzag(value) | 1).leading_zeros();
-    (bits as usize).div_ceil(7)
+    match zigzag(value) {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        raw => ((64 - raw.leading_zeros()) as usize).div_ceil(7),
+    }
 }
 
 /// Appends `value` to `out`.

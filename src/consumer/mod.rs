@@ -116,7 +116,14 @@ impl Log {
         check_name(name)?;
         let inner = &*self.inner;
         inner.check_open()?;
-        let start = inner.resolve(options.start)?;
+        let visible = inner.visible_end(options.visibility);
+        let start = match options.start {
+            OffsetSpec::Latest => visible,
+            start => inner.resolve(start)?,
+        };
+        if start > visible {
+            return Err(inner.out_of_range(start));
+        }
         if !inner.open_consumers.lock().insert(name.to_owned()) {
             let text = format!("the consumer '{name}' is open already");
             return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
@@ -224,16 +231,12 @@ impl Consumer {
     /// [`Corrupt`](ErrorKind::Corrupt) with the range that cannot be read: it is counted as missed,
     /// and the next call goes on behind it. Those of [`Log::wait_for`].
     pub fn poll(&mut self, max_wait: Duration) -> Result<Option<RecordBatch>> {
+        self.reader.log().inner.keep_interval();
         if let Some(batch) = self.next()? {
             return Ok(Some(batch));
         }
         let log = self.reader.log();
         if max_wait.is_zero() {
-            // Also a call that keeps the interval policy.
-            if log.inner.flush_due_in() == Some(Duration::ZERO) {
-                log.flush()?;
-                return self.next();
-            }
             return Ok(None);
         }
         if !log.wait_for(self.reader.position(), self.reader.visibility(), max_wait)? {

@@ -1,10 +1,11 @@
 //! `log.meta`: a log's identity, written once at creation.
 //!
-//! Floor 3. Text, a `key=value` a line, so that a person can read it. Written under another name,
-//! synced, then renamed: it is there whole or not at all.
+//! Floor 3. Text, a `key=value` a line, so that a person can read it; the last line is a CRC-32 of
+//! those before it. Written under another name, synced, then renamed: there whole or not at all.
 
 use std::path::Path;
 
+use crate::codec::crc::crc32;
 use crate::disk::{names, read_small};
 use crate::sys::Storage;
 use crate::words::error::{Error, ErrorKind, Result};
@@ -13,6 +14,9 @@ use crate::words::log_id::LogId;
 
 /// The format version this crate writes.
 const FORMAT: u32 = 1;
+
+/// What the line with the checksum begins with.
+const CHECKSUM: &str = "crc32=";
 
 /// What `log.meta` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +44,23 @@ impl Meta {
         if let Some(source) = self.source {
             text.push_str(&format!("source={source}\n"));
         }
+        let checksum = crc32(text.as_bytes());
+        text.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
         text
     }
 
     /// `Ok(None)` if the text is not whole.
     fn parse(text: &str) -> Result<Option<Meta>> {
+        let (body, checksum) = match text.rsplit_once(CHECKSUM) {
+            Some((body, checksum)) => (body, Some(checksum)),
+            None => (text, None),
+        };
+        let expected = format!("{:08x}\n", crc32(body.as_bytes()));
+        if checksum.is_some_and(|found| found != expected) {
+            return Ok(None);
+        }
         let (mut format, mut log_id, mut seal, mut source) = (None, None, None, None);
-        for line in text.lines() {
+        for line in body.lines() {
             match line.split_once('=') {
                 Some(("format", value)) => format = value.parse::<u32>().ok(),
                 Some(("log_id", value)) => log_id = value.parse().ok(),
@@ -61,7 +75,7 @@ impl Meta {
                 format!("the log has format {newer}, this version reads up to {FORMAT}"),
             ));
         }
-        let whole = text.ends_with('\n') && format == Some(FORMAT);
+        let whole = checksum.is_some() && format == Some(FORMAT);
         Ok(match (log_id, seal) {
             (Some(log_id), Some(seal)) if whole => Some(Meta { log_id, seal, source }),
             _ => None,
@@ -125,11 +139,16 @@ mod tests {
         let text = meta.to_text();
         assert_eq!(Meta::parse(&text).unwrap(), Some(meta));
         for cut in 0..text.len() {
-            let found = Meta::parse(&text[..cut]).unwrap();
-            // Cut behind a line the rest is a smaller but whole file only without the source.
-            assert!(found.is_none_or(|found| found == Meta { source: None, ..meta }), "{cut}");
+            assert_eq!(Meta::parse(&text[..cut]).unwrap(), None, "{cut}");
         }
-        let newer = text.replace("format=1", "format=2");
-        assert_eq!(Meta::parse(&newer).unwrap_err().kind(), ErrorKind::UnsupportedFormat);
+        for byte in 0..text.len() {
+            let mut flipped = text.clone().into_bytes();
+            flipped[byte] ^= 1;
+            let flipped = String::from_utf8(flipped).unwrap();
+            assert!(!matches!(Meta::parse(&flipped), Ok(Some(_))), "{byte}");
+        }
+        // A later format is refused, whatever it does about a checksum.
+        let newer = Meta::parse("format=2\nlog_id=x\n").unwrap_err();
+        assert_eq!(newer.kind(), ErrorKind::UnsupportedFormat);
     }
 }

@@ -32,10 +32,14 @@ impl Inner {
         let flushed =
             if end > self.durable_offset() { self.flush_until(end).map(drop) } else { Ok(()) };
         let closed = flushed.and_then(|()| self.seal_and_mark());
-        self.writer.lock().refusal = Some(Refusal::Closed);
-        self.closed.store(true, Ordering::Release);
+        {
+            // Under the lock, so that no waiter looks before it and sleeps after it.
+            let mut writer = self.writer.lock();
+            writer.refusal = Some(Refusal::Closed);
+            self.closed.store(true, Ordering::Release);
+        }
         self.appended.notify_all();
-        self.flushed.notify_all();
+        self.group.wake();
         *self.lock.lock() = None;
         closed
     }

@@ -6,13 +6,47 @@
 //! marks the pages clean and would call the retry a success.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::disk::segment::SegmentData;
 use crate::log::write::{Refusal, Writer};
 use crate::log::{Inner, Log};
+use crate::sys::Event;
 use crate::words::error::{Error, Result};
+use crate::words::limits;
 use crate::words::offset::Offset;
+
+/// Who flushes, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    running: AtomicBool,
+    /// A flush ended, or there is another reason to look again.
+    ended: Event,
+    /// How many waited when the last flush ended.
+    served: AtomicU32,
+}
+
+impl Group {
+    /// Waits for the end of a flush, or for anything else worth looking at, unless `done`.
+    pub(crate) fn wait_for(&self, most: Duration, done: impl Fn() -> bool) {
+        let seen = self.ended.generation();
+        if !done() {
+            self.ended.wait(seen, Some(most));
+        }
+    }
+
+    /// Makes every waiter look again. What they look at was changed before.
+    pub(crate) fn wake(&self) {
+        self.ended.announce();
+    }
+
+    fn end(&self) {
+        self.served.store(self.ended.waiting(), Ordering::Relaxed);
+        self.running.store(false, Ordering::SeqCst);
+        self.ended.announce();
+    }
+}
 
 /// What one device flush covers, taken under the writer's lock.
 struct Covered {
@@ -54,25 +88,39 @@ impl Inner {
     /// flush that began before a caller's append does not count for it.
     pub(crate) fn flush_until(&self, target: Offset) -> Result<Offset> {
         loop {
-            let mut running = self.flush.lock();
+            let seen = self.group.ended.generation();
             let durable = self.durable_offset();
             if durable >= target {
                 return Ok(durable);
             }
-            if *running {
-                self.flushed.wait(&mut running);
+            if self.group.running.swap(true, Ordering::SeqCst) {
+                self.group.ended.wait(seen, None);
                 if self.durable_offset() < target {
-                    drop(running);
                     self.check_refusal()?;
                 }
                 continue;
             }
-            *running = true;
-            drop(running);
-            let done = self.flush_once();
-            *self.flush.lock() = false;
-            self.flushed.notify_all();
+            // The flush that just ended may have served this caller too.
+            let done = if self.durable_offset() < target {
+                self.gather();
+                self.flush_once()
+            } else {
+                Ok(())
+            };
+            self.group.end();
             done?;
+        }
+    }
+
+    /// Gives the threads that the last flush served the chance to append again before the next one
+    /// begins: without it they would just miss it, and every flush would serve half of them.
+    fn gather(&self) {
+        let company = self.group.served.load(Ordering::Relaxed);
+        for _ in 0..limits::GATHER_YIELDS_MAX {
+            if self.group.ended.waiting() >= company {
+                return;
+            }
+            self.env.storage.yield_now();
         }
     }
 
@@ -148,7 +196,7 @@ impl Inner {
             writer.refusal = Some(Refusal::Poisoned(error.to_string()));
         }
         self.appended.notify_all();
-        self.flushed.notify_all();
+        self.group.wake();
     }
 
     /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.

@@ -30,6 +30,7 @@ use crate::disk::checkpoint::Checkpoint;
 use crate::disk::meta::Meta;
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
+use crate::log::flush::Group;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
@@ -102,10 +103,7 @@ pub(crate) struct Inner {
     writer: Mutex<Writer>,
     /// With `writer`: the end moved, or the log was closed.
     appended: Condvar,
-    /// Whether a flush is running.
-    flush: Mutex<bool>,
-    /// With `flush`: it ended.
-    flushed: Condvar,
+    group: Group,
     checkpoint: Mutex<Durable>,
     /// Held while the checkpoint's file is synced: one at a time.
     checkpoint_sync: Mutex<()>,
@@ -229,13 +227,16 @@ impl Inner {
             OffsetSpec::Earliest => Ok(valid.start),
             OffsetSpec::Latest => Ok(valid.end),
             OffsetSpec::At(offset) if offset >= valid.start && offset <= valid.end => Ok(offset),
-            OffsetSpec::At(offset) => {
-                Err(Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be read")
-                    .at(&self.env.dir)
-                    .offset(offset)
-                    .range(valid))
-            }
+            OffsetSpec::At(offset) => Err(self.out_of_range(offset)),
         }
+    }
+
+    #[cold]
+    pub(crate) fn out_of_range(&self, offset: Offset) -> Error {
+        Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be read")
+            .at(&self.env.dir)
+            .offset(offset)
+            .range(self.valid_offsets())
     }
 
     /// Changes the small durable state and writes it: no system call when mapped, one when not.

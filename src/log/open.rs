@@ -21,8 +21,9 @@ use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
-use crate::disk::walk::{Gaps, Walker, last_nonzero};
+use crate::disk::walk::{Gaps, Step, Walker, last_nonzero};
 use crate::disk::{Env, create_dir_synced, index_file, note};
+use crate::log::flush::Group;
 use crate::log::options::{IoMode, LogOptions};
 use crate::log::report::{ConsumerMoved, RecoveryReport};
 use crate::log::scan::{Ending, Scanned, scan, whole_records};
@@ -65,9 +66,9 @@ fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result
         index_interval_bytes: options.index_interval_bytes,
     };
     let bases = list(&env, &mut report)?;
-    let loaded = checkpoint::load(&env)?;
+    let mut loaded = checkpoint::load(&env)?;
     report.checkpoint_slots_damaged = loaded.damaged_slots as u64;
-    let meta = identify(&env, loaded.state.as_ref(), !bases.is_empty(), &options, &mut report)?;
+    let meta = identify(&env, &mut loaded, &bases, &options, &mut report)?;
     if meta.seal {
         env.seal = Seal::of(meta.log_id);
     }
@@ -133,8 +134,7 @@ fn assemble(
         flushed_at_ms: AtomicU64::new(u64::try_from(now.as_millis()).unwrap_or(0)),
         writer: Mutex::new(writer),
         appended: Condvar::new(),
-        flush: Mutex::new(false),
-        flushed: Condvar::new(),
+        group: Group::default(),
         checkpoint: Mutex::new(Durable { state, file }),
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
@@ -206,32 +206,42 @@ fn is_unfinished(name: &str) -> bool {
     })
 }
 
-/// Whose log this is: by `log.meta`, else by the checkpoint, else a new one.
+/// Whose log this is: by `log.meta`, else by the checkpoint, else a new one. A checkpoint that
+/// belongs to another log is dropped.
 fn identify(
     env: &Env,
-    state: Option<&State>,
-    has_segments: bool,
+    loaded: &mut checkpoint::Loaded,
+    bases: &[Offset],
     options: &LogOptions,
     report: &mut RecoveryReport,
 ) -> Result<Meta> {
     let (storage, dir) = (&*env.storage, &*env.dir);
-    let meta = match (Meta::read(storage, dir)?, state) {
-        (Found::Whole(meta), _) => meta,
-        (_, Some(state)) => {
-            report.meta_rebuilt = true;
-            state.meta.write(storage, dir)?;
-            state.meta
+    let found = match Meta::read(storage, dir)? {
+        Found::Whole(meta) => Some(meta),
+        Found::Nothing | Found::Damaged => None,
+    };
+    let kept = loaded.state.as_ref().map(|state| state.meta);
+    let meta = match (found, kept) {
+        (Some(found), Some(kept)) if found.log_id != kept.log_id => {
+            // One of the two files was brought from elsewhere: the batches say which.
+            let of_kept = seals_first_batch(env, bases, &Seal::of(kept.log_id));
+            if of_kept {
+                rebuild_meta(env, kept, report)?
+            } else {
+                loaded.state = None;
+                found
+            }
         }
-        (_, None) => {
+        (Some(found), _) => found,
+        (None, Some(kept)) => rebuild_meta(env, kept, report)?,
+        (None, None) => {
             let id = storage
                 .random()
                 .map_err(|error| Error::io("cannot get random bytes for a log id", dir, error))?;
-            report.seal_lost = has_segments;
-            let meta = Meta {
-                log_id: LogId::from_bytes(id),
-                seal: !has_segments,
-                source: options.mirror_of,
-            };
+            // Batches of a log whose id nobody knows any more are read without their seal.
+            report.seal_lost = !bases.is_empty();
+            let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
+            let meta = Meta { log_id, seal, source: options.mirror_of };
             meta.write(storage, dir)?;
             meta
         }
@@ -241,6 +251,21 @@ fn identify(
         return Err(Error::new(ErrorKind::Conflict, format!("the log is {other}")).at(dir));
     }
     Ok(meta)
+}
+
+fn rebuild_meta(env: &Env, meta: Meta, report: &mut RecoveryReport) -> Result<Meta> {
+    report.meta_rebuilt = true;
+    meta.write(&*env.storage, &env.dir)?;
+    Ok(meta)
+}
+
+/// Whether the first readable batch of a segment was sealed by this log.
+fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
+    bases.iter().any(|&base| {
+        let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
+        let mut walker = Walker::new(0, base, Gaps::Expected);
+        matches!(walker.next(&data, seal), Ok(Step::Batch(_)))
+    })
 }
 
 /// Finds the end of the log and opens the active segment there.

@@ -19,8 +19,9 @@ impl Log {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) if the log is closed before or meanwhile;
-    /// [`Poisoned`](crate::ErrorKind::Poisoned) if a record that is to be durable cannot become it;
-    /// those of [`Log::flush`] if this call flushes.
+    /// [`Poisoned`](crate::ErrorKind::Poisoned) if a record that is not there yet cannot come any
+    /// more, or cannot become durable; [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) for
+    /// a negative offset.
     pub fn wait_for(
         &self,
         offset: Offset,
@@ -28,22 +29,25 @@ impl Log {
         timeout: Duration,
     ) -> Result<bool> {
         let inner = &*self.inner;
+        if offset < Offset::ZERO {
+            return Err(inner.out_of_range(offset));
+        }
+        inner.keep_interval();
         let start = inner.env.storage.now_mono();
         loop {
             inner.check_open()?;
             if inner.visible_end(visibility) > offset {
                 return Ok(true);
             }
-            if visibility == Visibility::Durable {
-                inner.check_refusal()?;
-            }
+            inner.check_refusal()?;
             let left = timeout.saturating_sub(inner.env.storage.now_mono().saturating_sub(start));
             if left.is_zero() {
                 return Ok(false);
             }
             let flush_in = inner.flush_due_in();
             if flush_in == Some(Duration::ZERO) {
-                inner.flush_until(inner.log_end_offset())?;
+                inner.keep_interval();
+                inner.check_refusal()?;
                 continue;
             }
             inner.sleep(offset, visibility, flush_in.map_or(left, |due| due.min(left)));
@@ -57,6 +61,14 @@ impl Inner {
         let FlushPolicy::Interval(interval) = self.options.flush else { return None };
         let waiting = self.log_end_offset() > self.durable_offset();
         waiting.then(|| interval.saturating_sub(self.since_flush()))
+    }
+
+    /// Flushes if the interval policy wants it now. A failure poisons the log, which every later
+    /// append and flush says; reading and waiting for written records go on.
+    pub(crate) fn keep_interval(&self) {
+        if self.flush_due_in() == Some(Duration::ZERO) {
+            let _ = self.flush_until(self.log_end_offset());
+        }
     }
 
     /// Sleeps until the end moves, the log is closed or poisoned, or `most` is over.
@@ -73,10 +85,7 @@ impl Inner {
                 self.sleep(offset, Visibility::Written, most);
             }
             Visibility::Durable => {
-                let mut running = self.flush.lock();
-                if self.durable_offset() <= offset && !self.is_closed() {
-                    self.flushed.wait_for(&mut running, most);
-                }
+                self.group.wait_for(most, || self.durable_offset() > offset || self.is_closed());
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Floor 4. Encoding and the checksum come before the lock; under it are the offset, the seal, the
 //! copy and the publication. Keeps I2, I4, I14 and I19.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,19 +48,26 @@ pub(crate) enum Refusal {
 }
 
 thread_local! {
-    /// Each thread encodes into a buffer of its own. It is taken out while in use, so that an
-    /// append from inside a caller's iterator finds an empty one instead of a borrowed one.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// Each thread encodes into a buffer of its own.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Encodes in the thread's buffer; in one of its own where that is in use, as by an append from
+/// inside a caller's iterator, or gone, as at the end of a thread.
+#[inline]
 fn with_buffer<T>(encode: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
-    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
-    let result = encode(&mut buffer);
-    if buffer.capacity() <= limits::ENCODE_BUFFER_KEPT_BYTES {
-        // Gone only while the thread ends; then the buffer goes as well.
-        let _ = BUFFER.try_with(|cell| cell.set(buffer));
-    }
-    result
+    let mut encode = Some(encode);
+    let mut run = |buffer: &mut Vec<u8>| encode.take().map(|encode| encode(buffer));
+    let done = BUFFER.try_with(|cell| {
+        let mut buffer = cell.try_borrow_mut().ok()?;
+        let done = run(&mut buffer);
+        if buffer.capacity() > limits::ENCODE_BUFFER_KEPT_BYTES {
+            *buffer = Vec::new();
+        }
+        done
+    });
+    let done = done.ok().flatten().or_else(|| run(&mut Vec::new()));
+    done.expect("the buffer was not there, so nothing was encoded yet")
 }
 
 impl Log {

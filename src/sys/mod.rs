@@ -6,6 +6,7 @@
 //! too: every effect is a call, maps are handed out as guarded regions, and time and chance are
 //! asked for rather than taken.
 
+mod event;
 mod map;
 mod os;
 #[cfg(unix)]
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use crate::words::time::Timestamp;
 
+pub(crate) use event::Event;
 pub(crate) use map::{Map, MapWriter, Pinned};
 pub(crate) use os::OsStorage;
 
@@ -81,6 +83,8 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn now_wall(&self) -> Timestamp;
     /// A clock that only rises, to a few milliseconds.
     fn now_mono(&self) -> Duration;
+    /// Lets other threads run.
+    fn yield_now(&self);
     fn random(&self) -> io::Result<[u8; 16]>;
 }
 

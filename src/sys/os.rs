@@ -126,6 +126,10 @@ impl Storage for OsStorage {
         }
     }
 
+    fn yield_now(&self) {
+        std::thread::yield_now();
+    }
+
     fn random(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;

@@ -1,0 +1,418 @@
+//! Files of a log that are gone, swapped, foreign, of another log, or no files at all.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod util;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use forebay::{Error, ErrorKind, IoMode, Log, OffsetSpec};
+use util::fixture::{COMMITTED, Fixture, Outcome, fill, options};
+use util::{MODES, at, scratch};
+
+/// The offsets of the batches of some files.
+fn offsets_of(fixture: &Fixture, names: &[&str]) -> Vec<i64> {
+    let batches = fixture.batches.iter().filter(|(_, file, _)| names.contains(&file.as_str()));
+    batches.flat_map(|(offsets, _, _)| offsets.clone()).collect()
+}
+
+/// The outcome, or none if it was refused with a typed error that says what and where.
+fn outcome_or_refusal(result: Result<Outcome, Error>, what: &str) -> Option<Outcome> {
+    match result {
+        Ok(outcome) => Some(outcome),
+        Err(error) => {
+            assert!(error.path().is_some(), "{what}: {error}");
+            assert_ne!(error.kind(), ErrorKind::Locked, "{what}: {error}");
+            None
+        }
+    }
+}
+
+/// I2, I5: each file deleted: an index costs nothing, a segment its own records only.
+#[test]
+fn a_deleted_file_loses_its_own_records_only() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        for (name, _) in fixture.files.iter().filter(|(name, _)| name != FIRST) {
+            fixture.put(dir.path());
+            fs::remove_file(dir.path().join(name)).unwrap();
+            let what = format!("{name} deleted");
+            let outcome = fixture.check(dir.path(), &what).unwrap();
+            assert_eq!(outcome.missing, offsets_of(&fixture, &[name]), "{what}");
+            assert!(outcome.end >= fixture.end(), "I2: {what}");
+            if name == "log.meta" {
+                assert!(outcome.report.meta_rebuilt && !outcome.report.seal_lost, "I20: {what}");
+            }
+            if name == "checkpoint" {
+                assert!(outcome.report.checkpoint_lost, "I20: {what}");
+            }
+            fixture.check_again(dir.path(), &outcome, &what);
+            let log = options(mode).open(dir.path()).unwrap();
+            assert_eq!(log.id(), fixture.id, "{what}");
+            if name != "checkpoint" {
+                let committed = log.consumers().iter().find(|c| c.name == "c").unwrap().committed;
+                assert_eq!(committed.get(), COMMITTED, "{what}");
+            }
+        }
+    }
+}
+
+/// I13: the oldest segment gone: its records are reported, the log start does not move silently.
+#[test]
+fn a_deleted_first_segment_is_reported() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        let name = &fixture.names(".log")[0];
+        fixture.put(dir.path());
+        fs::remove_file(dir.path().join(name)).unwrap();
+        let outcome = fixture.check(dir.path(), "first segment deleted").unwrap();
+        assert_eq!(outcome.missing, offsets_of(&fixture, &[name]));
+        fixture.check_again(dir.path(), &outcome, "first segment deleted");
+    }
+}
+
+/// I5: all indexes gone at once cost time only, and come back byte for byte.
+#[test]
+fn deleted_indexes_are_made_again_byte_for_byte() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        fixture.put(dir.path());
+        let names = [fixture.names(".index"), fixture.names(".timeindex")].concat();
+        assert_eq!(names.len(), 6);
+        for name in &names {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        let log = fixture.check_whole(dir.path(), "no index");
+        for n in 0..fixture.end() {
+            let batch = log.reader(at(n)).unwrap().next().unwrap().unwrap();
+            assert_eq!(util::records(&batch)[0].offset, n);
+        }
+        log.close().unwrap();
+        for name in names.iter().filter(|name| dir.path().join(name).exists()) {
+            assert_eq!(&fs::read(dir.path().join(name)).unwrap(), fixture.bytes(name), "{name}");
+        }
+    }
+}
+
+/// `log.meta` and the checkpoint both gone: the records are read without seals, and that is said.
+#[test]
+fn a_log_without_meta_and_checkpoint_is_read_and_reported() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        fixture.put(dir.path());
+        fs::remove_file(dir.path().join("log.meta")).unwrap();
+        fs::remove_file(dir.path().join("checkpoint")).unwrap();
+        let outcome = fixture.check(dir.path(), "both gone").unwrap();
+        assert!(outcome.missing.is_empty() && outcome.end == fixture.end());
+        assert!(outcome.report.seal_lost && !outcome.report.created, "{:?}", outcome.report);
+        fixture.check_again(dir.path(), &outcome, "both gone");
+    }
+}
+
+/// I4: any two segments under each other's names: no record appears in a wrong place.
+#[test]
+fn swapped_segments_give_no_record_at_a_wrong_offset() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        let names = fixture.names(".log");
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            fixture.put(dir.path());
+            fs::write(dir.path().join(&names[a]), fixture.bytes(&names[b])).unwrap();
+            fs::write(dir.path().join(&names[b]), fixture.bytes(&names[a])).unwrap();
+            let what = format!("segments {a} and {b} swapped");
+            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let theirs = offsets_of(&fixture, &[&names[a], &names[b]]);
+            assert!(outcome.missing.iter().all(|n| theirs.contains(n)), "{what}");
+            fixture.check_again(dir.path(), &outcome, &what);
+        }
+        for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 0)] {
+            fixture.put(dir.path());
+            fs::write(dir.path().join(&names[to]), fixture.bytes(&names[from])).unwrap();
+            let what = format!("segment {from} copied over {to}");
+            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let its = offsets_of(&fixture, &[&names[to]]);
+            assert!(outcome.missing.iter().all(|n| its.contains(n)), "{what}");
+        }
+    }
+}
+
+/// I5: indexes of another segment, of another log, unsorted, or past the end cost time only.
+#[test]
+fn a_wrong_index_never_gives_a_wrong_record() {
+    for mode in MODES {
+        let (fixture, dir, other) = (Fixture::closed(mode), scratch(), scratch());
+        let log = options(mode).index_interval_bytes(100).open(other.path()).unwrap();
+        for n in 0..150 {
+            log.append(vec![b'x'; n]).unwrap();
+        }
+        log.close().unwrap();
+        let (all, first) = (fixture.names("index"), fixture.names(".index")[0].clone());
+        let mut wrong: Vec<Vec<u8>> = all.iter().map(|name| fixture.bytes(name).clone()).collect();
+        let others = util::files(other.path());
+        let others = others.iter().filter(|path| path.to_str().unwrap().ends_with("index"));
+        wrong.extend(others.map(|path| fs::read(path).unwrap()));
+        let mut reversed: Vec<_> = fixture.bytes(&first).chunks(8).map(<[u8]>::to_vec).collect();
+        reversed.reverse();
+        wrong.push(reversed.concat());
+        wrong.extend([vec![0; 800], vec![0xff; 96], vec![0x7f; 1200], vec![1; 17]]);
+        // Ascending entries of plausible offsets whose positions lie inside or behind batches.
+        for step in [1_u32, 50, 177, 100_000] {
+            let entries = (1..20_u32).flat_map(|n| [n.to_be_bytes(), (n * step).to_be_bytes()]);
+            wrong.push(entries.flatten().collect());
+        }
+        for name in &all {
+            for (n, bytes) in wrong.iter().enumerate() {
+                fixture.put(dir.path());
+                fs::write(dir.path().join(name), bytes).unwrap();
+                let what = format!("{name} replaced by {n}");
+                let log = fixture.check_whole(dir.path(), &what);
+                for offset in 0..fixture.end() {
+                    let batch = log.reader(at(offset)).unwrap().next().unwrap().unwrap();
+                    assert_eq!(util::records(&batch)[0].offset, offset, "{what}");
+                }
+                drop(log);
+                assert!(fixture.check(dir.path(), &what).unwrap().missing.is_empty());
+            }
+        }
+    }
+}
+
+/// I11: a valid batch of another log, at the very place and offset of ours, is not ours.
+#[test]
+fn a_batch_of_another_log_pasted_over_is_not_taken_for_ours() {
+    for mode in MODES {
+        let (fixture, twin) = (Fixture::closed(mode), Fixture::closed(mode));
+        assert_ne!(fixture.id, twin.id);
+        let dir = scratch();
+        for (offsets, name, places) in &fixture.batches {
+            let mut damaged = fixture.clone();
+            let pasted = twin.bytes(name)[places.clone()].to_vec();
+            damaged.bytes_mut(name)[places.clone()].copy_from_slice(&pasted);
+            damaged.put(dir.path());
+            let what = format!("the other log's batch at {offsets:?}");
+            let outcome = fixture.check(dir.path(), &what).unwrap();
+            assert!(outcome.missing.iter().copied().eq(offsets.clone()), "{what}");
+        }
+        let batches = fixture.batches.iter().zip(fixture.batches.iter().skip(2));
+        let alike = batches.filter(|(a, b)| a.2.len() == b.2.len());
+        for (from, to) in alike {
+            let mut damaged = fixture.clone();
+            let pasted = fixture.bytes(&from.1)[from.2.clone()].to_vec();
+            damaged.bytes_mut(&to.1)[to.2.clone()].copy_from_slice(&pasted);
+            // Also with the base offset of its new place: only the seal tells.
+            for renumbered in [false, true] {
+                if renumbered {
+                    let base = to.0.start.to_be_bytes();
+                    damaged.bytes_mut(&to.1)[to.2.start..to.2.start + 8].copy_from_slice(&base);
+                }
+                damaged.put(dir.path());
+                let what = format!("batch {:?} at {:?}, renumbered {renumbered}", from.0, to.0);
+                let outcome = fixture.check(dir.path(), &what).unwrap();
+                assert!(outcome.missing.iter().copied().eq(to.0.clone()), "{what}");
+            }
+        }
+    }
+}
+
+/// V10: who begins behind damage is not told of it; who begins before it, once.
+#[test]
+fn damage_is_reported_to_those_who_read_over_it_only() {
+    for mode in MODES {
+        for interval in [400, 1_000_000] {
+            let dir = scratch();
+            let open = || options(mode).index_interval_bytes(interval).open(dir.path()).unwrap();
+            let log = open();
+            fill(&log, &mut Vec::new(), 15);
+            log.close().unwrap();
+            let path = util::segments(dir.path())[0].clone();
+            let batches = util::batches_of(&path);
+            let (gone, places) = batches[5].clone();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[places.start + 65] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let log = open();
+            for from in 0..log.log_end_offset().get() {
+                let found = util::read_through(&log, at(from));
+                let told = if from < gone.end { 1 } else { 0 };
+                assert_eq!(found.errors.len(), told, "from {from}: {:?}", found.errors);
+                let first = if gone.contains(&from) { gone.end } else { from };
+                assert_eq!(found.records[0].offset, first, "from {from}");
+            }
+            let end = log.log_end_offset();
+            log.append("more").unwrap();
+            let batch = log.reader(OffsetSpec::At(end)).unwrap().next().unwrap();
+            assert!(batch.is_ok(), "{batch:?}");
+            let mut consumer = log.consumer("c").unwrap();
+            let mut polled = 0;
+            for _ in 0..30 {
+                let batch = consumer.poll(std::time::Duration::ZERO).unwrap_or_default();
+                polled += batch.map_or(0, |batch| batch.records().count());
+            }
+            let missed = usize::try_from(consumer.missed()).unwrap();
+            assert_eq!(missed, usize::try_from(gone.end - gone.start).unwrap());
+            assert_eq!(polled + missed, usize::try_from(end.get()).unwrap() + 1);
+        }
+    }
+}
+
+/// Files that are not forebay's are left alone and named in the report.
+#[test]
+fn foreign_files_are_left_alone_and_reported() {
+    let foreign = [
+        "0000000000000000000.log",
+        "000000000000000000000.log",
+        "00000000000000000000.snapshot",
+        "-0000000000000000001.log",
+        "+0000000000000000007.log",
+        "99999999999999999999.log",
+        "0000000000000000000a.log",
+        "00000000000000000007.LOG",
+        "00000000000000000007.log.bak",
+        "leader-epoch-checkpoint",
+        "\u{e4}\n.log",
+        ".hidden",
+    ];
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        fixture.put(dir.path());
+        for name in foreign {
+            fs::write(dir.path().join(name), format!("foreign {name}")).unwrap();
+        }
+        fs::create_dir(dir.path().join("directory")).unwrap();
+        fs::write(dir.path().join("directory/00000000000000000000.log"), "x").unwrap();
+        let log = fixture.check_whole(dir.path(), "foreign files");
+        let mut reported = log.recovery().foreign_files.clone();
+        reported.sort();
+        let mut expected: Vec<_> = foreign.iter().map(|name| (*name).to_owned()).collect();
+        expected.push("directory".to_owned());
+        expected.sort();
+        assert_eq!(reported, expected);
+        log.append("a").unwrap();
+        log.close().unwrap();
+        for name in foreign {
+            let now = fs::read_to_string(dir.path().join(name)).unwrap();
+            assert_eq!(now, format!("foreign {name}"));
+        }
+        for n in 0..100 {
+            fs::write(dir.path().join(format!("foreign {n}")), "x").unwrap();
+        }
+        let log = options(mode).open(dir.path()).unwrap();
+        assert_eq!(log.recovery().foreign_files.len(), 64, "the list is bounded");
+    }
+}
+
+/// V13: whatever stands under a file's name, opening ends, refuses or reports, and follows
+/// nothing out of the directory.
+#[test]
+fn a_special_file_under_a_name_of_ours_is_refused_or_reported() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let mut names: Vec<_> = fixture.files.iter().map(|(name, _)| name.clone()).collect();
+        names.extend(["00000000000000009999.log".to_owned(), "checkpoint.tmp".to_owned()]);
+        names.retain(|name| name != FIRST);
+        special_files(&fixture, &names);
+    }
+}
+
+/// V13: the same under the name of the oldest segment.
+#[test]
+fn a_special_file_under_the_name_of_the_first_segment_is_refused_or_reported() {
+    for mode in MODES {
+        special_files(&Fixture::closed(mode), &[FIRST.to_owned()]);
+    }
+}
+
+/// The oldest segment of the fixture.
+const FIRST: &str = "00000000000000000000.log";
+
+fn special_files(fixture: &Fixture, names: &[String]) {
+    let (dir, outside) = (scratch(), scratch());
+    let victim = outside.path().join("victim");
+    for name in names {
+        for sort in 0..6 {
+            let path = dir.path().join(name);
+            let before = "x".repeat(5000);
+            fs::write(&victim, &before).unwrap();
+            fixture.put(dir.path());
+            let _ = fs::remove_file(&path);
+            match sort {
+                0 => fs::create_dir(&path).unwrap(),
+                1 => assert!(Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                2 => symlink("/dev/zero", &path).unwrap(),
+                3 => symlink(&path, &path).unwrap(),
+                4 => symlink(&victim, &path).unwrap(),
+                _ => symlink("nowhere", &path).unwrap(),
+            }
+            let what = format!("{:?}, {name} is of sort {sort}", fixture.mode);
+            let result = fixture.check(dir.path(), &what);
+            outcome_or_refusal(result, &what);
+            let after = fs::read_to_string(&victim).unwrap();
+            assert!(after == before, "{what}: a file outside the log was written");
+        }
+    }
+}
+
+/// A segment that is not there takes no record with it but its own, also when it is a big hole.
+#[test]
+fn extra_segments_without_a_batch_are_no_records() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let dir = scratch();
+        let end = fixture.end();
+        let extras: Vec<(i64, Vec<u8>)> = vec![
+            (end, Vec::new()),
+            (end, vec![0; 4096]),
+            (end + 1000, Vec::new()),
+            (end + 1000, vec![0xff; 5000]),
+            (i64::MAX, Vec::new()),
+            (i64::MAX, vec![7; 100]),
+            (1, Vec::new()),
+            (1, fixture.bytes("00000000000000000000.log").clone()),
+        ];
+        for (base, bytes) in extras {
+            fixture.put(dir.path());
+            fs::write(dir.path().join(format!("{base:020}.log")), &bytes).unwrap();
+            let what = format!("{mode:?}: extra segment {base} of {} bytes", bytes.len());
+            if let Some(outcome) = outcome_or_refusal(fixture.check(dir.path(), &what), &what) {
+                assert!(outcome.missing.iter().all(|n| *n < end), "{what}");
+            }
+        }
+        fixture.put(dir.path());
+        let sparse = fs::File::create(dir.path().join(format!("{end:020}.log"))).unwrap();
+        sparse.set_len(64 << 20).unwrap();
+        outcome_or_refusal(fixture.check(dir.path(), "a hole"), "a hole");
+    }
+}
+
+/// A directory whose files are all garbage is opened with a report or refused, never believed.
+#[test]
+fn a_directory_of_garbage_gives_no_record() {
+    fn garbage(dir: &Path, names: &[&str], byte: u8) {
+        names.iter().for_each(|name| fs::write(dir.join(name), vec![byte; 30_000]).unwrap());
+    }
+    let names =
+        ["log.meta", "checkpoint", "00000000000000000000.log", "00000000000000000000.index"];
+    for mode in [IoMode::Mapped, IoMode::Positioned] {
+        for byte in [0, 1, b'\n', b'=', 0x7f, 0xff] {
+            for count in 1..=names.len() {
+                let dir = scratch();
+                garbage(dir.path(), &names[..count], byte);
+                let Ok(log) = options(mode).open(dir.path()) else { continue };
+                assert!(util::read_through(&log, OffsetSpec::Earliest).records.is_empty());
+                let end = log.append("a").unwrap();
+                let batch = log.reader(OffsetSpec::At(end)).unwrap().next().unwrap().unwrap();
+                assert_eq!(util::texts(&batch), ["a"]);
+                drop(log);
+                assert!(Log::open(dir.path()).unwrap().recovery().clean);
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What the integration tests share: scratch directories, owned records, child processes.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test code; every test binary uses a part of it"
+)]
+
+pub(crate) mod fixture;
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use forebay::{
+    Error, ErrorKind, FlushPolicy, IoMode, Log, LogOptions, NewRecord, Offset, OffsetSpec, Record,
+    RecordBatch, SegmentFile, Timestamp,
+};
+use tempfile::TempDir;
+
+/// Both ways of doing I/O: what holds for one holds for the other.
+pub(crate) const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
+
+/// The environment variable that tells a child process of a test what to do.
+pub(crate) const CHILD: &str = "FOREBAY_TEST_CHILD";
+
+/// A scratch directory, in memory where the system offers that.
+pub(crate) fn scratch() -> TempDir {
+    let builder = tempfile::Builder::new();
+    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).unwrap()
+}
+
+/// Options of one mode that flush only when told to.
+pub(crate) fn manual(mode: IoMode) -> LogOptions {
+    Log::options().io_mode(mode).flush(FlushPolicy::Manual)
+}
+
+/// A record that owns its bytes: what went in, or what came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Owned {
+    pub(crate) fn value(value: impl Into<Vec<u8>>) -> Owned {
+        Owned { value: Some(value.into()), ..Owned::default() }
+    }
+
+    pub(crate) fn of(record: &Record<'_>) -> Owned {
+        let headers = record.headers();
+        Owned {
+            offset: record.offset().get(),
+            timestamp: record.timestamp().millis(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: (!record.is_tombstone()).then(|| record.value().to_vec()),
+            headers: headers.map(|(n, v)| (n.to_owned(), v.map(<[u8]>::to_vec))).collect(),
+        }
+    }
+
+    pub(crate) fn to_new(&self) -> NewRecord<'_> {
+        let mut record = match (&self.value, &self.key) {
+            (Some(value), None) => NewRecord::new(value),
+            (Some(value), Some(key)) => NewRecord::new(value).key(key),
+            (None, Some(key)) => NewRecord::tombstone(key),
+            (None, None) => NewRecord::default(),
+        };
+        for (name, value) in &self.headers {
+            record = match value {
+                Some(value) => record.header(name.as_str(), value),
+                None => record.header_without_value(name.as_str()),
+            };
+        }
+        record.timestamp(Timestamp::from_millis(self.timestamp))
+    }
+}
+
+/// The records of a batch from the reader's position on; an error in them fails the test.
+pub(crate) fn records(batch: &RecordBatch) -> Vec<Owned> {
+    batch.records().map(|record| Owned::of(&record.unwrap())).collect()
+}
+
+/// The values of a batch's records as text.
+pub(crate) fn texts(batch: &RecordBatch) -> Vec<String> {
+    records(batch).iter().map(|r| String::from_utf8(r.value.clone().unwrap()).unwrap()).collect()
+}
+
+/// Everything a log holds; any error fails the test.
+pub(crate) fn read_all(log: &Log) -> Vec<Owned> {
+    let reader = log.reader(OffsetSpec::Earliest).unwrap();
+    reader.flat_map(|batch| records(&batch.unwrap())).collect()
+}
+
+/// The values of everything a log holds, as text.
+pub(crate) fn all_texts(log: &Log) -> Vec<String> {
+    let reader = log.reader(OffsetSpec::Earliest).unwrap();
+    reader.flat_map(|batch| texts(&batch.unwrap())).collect()
+}
+
+/// What reading a log that may be damaged gave.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: Vec<Owned>,
+    pub(crate) lost: Vec<Range<i64>>,
+    pub(crate) errors: Vec<Error>,
+}
+
+/// Reads a log from `from` on through its damage; bounded, so that no damage reads for ever.
+pub(crate) fn read_through(log: &Log, from: OffsetSpec) -> Found {
+    let mut found = Found::default();
+    let mut reader = log.reader(from).unwrap();
+    for step in 0.. {
+        assert!(step < 10_000, "the reader does not end: {:?}", found.errors.last());
+        match reader.next() {
+            None => return found,
+            Some(Ok(batch)) => {
+                for record in batch.records() {
+                    match record {
+                        Ok(record) => found.records.push(Owned::of(&record)),
+                        Err(error) => found.errors.push(error),
+                    }
+                }
+            }
+            Some(Err(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                let lost = error.lost_offsets();
+                found.lost.extend(lost.map(|lost| lost.start.get()..lost.end.get()));
+                found.errors.push(error);
+            }
+        }
+    }
+    unreachable!("the loop above ends by return")
+}
+
+/// Copies the files of a directory; special files are not followed.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// The files of a directory by name, sorted.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// The segment files of a log, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut files = files(dir);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    files
+}
+
+/// The base offset and place of every whole batch of a segment file.
+pub(crate) fn batches_of(path: &Path) -> Vec<(Range<i64>, Range<usize>)> {
+    let segment = SegmentFile::open(path).unwrap();
+    let batches = segment.map(|item| {
+        let (position, batch) = item.unwrap();
+        let position = usize::try_from(position).unwrap();
+        let offsets = batch.base_offset().get()..batch.next_offset().get();
+        (offsets, position..position + batch.as_bytes().len())
+    });
+    batches.collect()
+}
+
+/// The kind of a result's error; a success fails the test.
+#[track_caller]
+pub(crate) fn kind<T>(result: Result<T, Error>) -> ErrorKind {
+    match result {
+        Ok(_) => panic!("this must be refused"),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!text.contains('\n') && text.len() > 20, "says too little: {text:?}");
+            error.kind()
+        }
+    }
+}
+
+/// This test binary again, to run only `test`, in the role `role`, on `dir`.
+pub(crate) fn child(test: &str, role: &str, dir: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(CHILD, role).env("FOREBAY_TEST_DIR", dir);
+    command
+}
+
+/// The role and directory of this process if it is a child of a test.
+pub(crate) fn child_role() -> Option<(String, PathBuf)> {
+    let role = std::env::var(CHILD).ok()?;
+    Some((role, PathBuf::from(std::env::var_os("FOREBAY_TEST_DIR")?)))
+}
+
+pub(crate) fn at(offset: i64) -> OffsetSpec {
+    OffsetSpec::At(Offset::new(offset))
+}
