@@ -111,29 +111,27 @@ impl IndexRule {
         max_timestamp: i64,
         position: usize,
     ) -> Option<Due> {
+        // A batch that cannot lie in this segment, in a file that was brought from elsewhere.
+        let (Ok(offset), Ok(place)) =
+            (i32::try_from(last_offset - self.base_offset), i32::try_from(position))
+        else {
+            return None;
+        };
         if max_timestamp > self.max_timestamp {
             self.max_timestamp = max_timestamp;
-            self.max_timestamp_offset = self.relative(last_offset);
+            self.max_timestamp_offset = offset;
         }
         if position - self.last_entry_position <= self.interval_bytes {
             return None;
         }
         self.last_entry_position = position;
-        let entry = IndexEntry {
-            offset: self.relative(last_offset),
-            position: i32::try_from(position).expect("a segment is smaller than 2 GiB"),
-        };
+        let entry = IndexEntry { offset, position: place };
         Some(Due { entry: Some(entry), time: self.time_entry() })
     }
 
     /// The final time entry, as a roll and a clean close add it.
     pub(crate) fn finish(&mut self) -> Due {
         Due { entry: None, time: self.time_entry() }
-    }
-
-    #[inline]
-    fn relative(&self, offset: i64) -> i32 {
-        i32::try_from(offset - self.base_offset).expect("a roll comes before 2^31 offsets")
     }
 
     fn time_entry(&mut self) -> Option<TimeEntry> {

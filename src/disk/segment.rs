@@ -190,7 +190,7 @@ impl SegmentData {
                     }
                 }
                 Step::Damage(_) => {
-                    if walker.resync(self, &env.seal)?.is_none() {
+                    if walker.resync(self, &env.seal, Offset::MAX)?.is_none() {
                         break;
                     }
                 }

@@ -148,8 +148,14 @@ impl Walker {
     }
 
     /// Moves to the next whole batch of this log behind a damaged stretch and returns its base
-    /// offset; `None`, unmoved, if there is none in this segment.
-    pub(crate) fn resync(&mut self, data: &SegmentData, seal: &Seal) -> Result<Option<Offset>> {
+    /// offset; `None`, unmoved, if there is none in this segment. A batch from `until` on belongs
+    /// to a later segment, and so not here.
+    pub(crate) fn resync(
+        &mut self,
+        data: &SegmentData,
+        seal: &Seal,
+        until: Offset,
+    ) -> Result<Option<Offset>> {
         let mut from = self.position + 1;
         loop {
             let chunk = data.window(from, limits::SCAN_CHUNK_BYTES)?;
@@ -157,7 +163,7 @@ impl Walker {
                 return Ok(None);
             }
             for (at, candidate) in chunk.windows(HEADER_BYTES).enumerate() {
-                if !self.may_begin(candidate) {
+                if !self.may_begin(candidate, until) {
                     continue;
                 }
                 let left = data.published().saturating_sub(from + at);
@@ -176,13 +182,13 @@ impl Walker {
 
     /// A cheap look before the seal is computed.
     #[inline]
-    fn may_begin(&self, candidate: &[u8]) -> bool {
+    fn may_begin(&self, candidate: &[u8], until: Offset) -> bool {
         let Some(&[o0, o1, o2, o3, o4, o5, o6, o7, .., magic]) = candidate.first_chunk::<CRC_AT>()
         else {
             return false;
         };
         let base = i64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
-        magic.cast_signed() == MAGIC && base >= self.next_offset.get()
+        magic.cast_signed() == MAGIC && base >= self.next_offset.get() && base < until.get()
     }
 }
 

@@ -113,7 +113,7 @@ impl SegmentFile {
             Step::End => Ok(None),
             Step::Damage(error) => {
                 let (at, first) = (self.walker.position(), self.walker.next_offset());
-                let next = self.walker.resync(&self.data, &self.seal)?;
+                let next = self.walker.resync(&self.data, &self.seal, Offset::MAX)?;
                 self.done = next.is_none();
                 let damage = Error::new(ErrorKind::Corrupt, error.what)
                     .at(&self.data.path)

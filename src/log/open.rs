@@ -366,7 +366,8 @@ fn scan_chain(
             damage(report, expected..base);
         }
         let data = Arc::new(SegmentData::open_sealed(env, base)?);
-        let scanned = scan(env, &data, recovery_point)?;
+        let until = bases.get(at + 1).copied().unwrap_or(Offset::MAX);
+        let scanned = scan(env, &data, recovery_point, until)?;
         report.segments_scanned += 1;
         for range in &scanned.damaged {
             damage(report, range.clone());
@@ -451,7 +452,7 @@ fn remove_segment(env: &Env, base: Offset, report: &mut RecoveryReport) -> Resul
         report.bytes_cut += last_nonzero(&data, 0)?.unwrap_or(0) as u64;
         let mut walker = Walker::new(0, base, Gaps::Expected);
         report.records_cut += whole_records(env, &data, &mut walker)?;
-        while walker.resync(&data, &env.seal)?.is_some() {
+        while walker.resync(&data, &env.seal, Offset::MAX)?.is_some() {
             report.records_cut += whole_records(env, &data, &mut walker)?;
         }
     }

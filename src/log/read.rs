@@ -94,8 +94,14 @@ impl Reader {
         loop {
             let inner = &*self.log.inner;
             let Some(place) = &mut self.at else {
-                self.at = Some(self.enter(self.position)?);
-                continue;
+                let place = self.enter(self.position)?;
+                let (base, path) = (place.segment.base, place.data.path.clone());
+                self.at = Some(place);
+                let why = "the segment before this one is missing";
+                match self.pass(self.position, base, why) {
+                    Some(error) => return Err(error.at(&path)),
+                    None => continue,
+                }
             };
             match place.walker.next(&place.data, &inner.env.seal)? {
                 Step::Batch(WalkedBatch { header, bytes, .. }) => {
@@ -116,7 +122,11 @@ impl Reader {
                         return Ok(None);
                     }
                 }
-                Step::Damage(error) => return Err(self.pass_damage(error)?),
+                Step::Damage(error) => {
+                    if let Some(error) = self.pass_damage(error)? {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -161,17 +171,9 @@ impl Reader {
         let base = next.base;
         let walker = Walker::new(0, base, Gaps::Refused);
         self.at = Some(Place { segment: next, data, walker });
-        if base > expected.max(self.position) {
-            let lost = expected.max(self.position)..base;
-            self.position = base;
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                "the segment ends before its successor begins",
-            )
-            .at(&path)
-            .position(at)
-            .offset(lost.start)
-            .range(lost));
+        let why = "the segment ends before its successor begins";
+        if let Some(error) = self.pass(expected, base, why) {
+            return Err(error.at(&path).position(at));
         }
         Ok(true)
     }
@@ -183,34 +185,38 @@ impl Reader {
         Ok(left.is_none())
     }
 
-    /// Moves behind a damaged stretch and says what is lost by it.
-    fn pass_damage(&mut self, error: DecodeError) -> Result<Error> {
+    /// Moves behind a damaged stretch and says what is lost by it; nothing, if it lies before the
+    /// position.
+    fn pass_damage(&mut self, error: DecodeError) -> Result<Option<Error>> {
         let inner = &*self.log.inner;
-        let Some(place) = &mut self.at else {
-            return Err(Error::new(ErrorKind::Corrupt, error.what).at(&inner.env.dir));
-        };
-        let position = place.walker.position() + error.position;
+        let Some(place) = &mut self.at else { return Ok(None) };
+        let at = place.walker.position() + error.position;
         let first = place.walker.next_offset();
         let path = place.data.path.clone();
-        let next = match place.walker.resync(&place.data, &inner.env.seal)? {
+        let successor = inner.segments.after(place.segment.base).map(|segment| segment.base);
+        let until = successor.unwrap_or(Offset::MAX);
+        let next = match place.walker.resync(&place.data, &inner.env.seal, until)? {
             Some(next) => next,
             None => {
                 // Nothing whole is left in this segment: its successor's base, or the log's end,
                 // is where reading goes on.
                 let (published, end) = (place.data.published(), inner.log_end_offset());
-                let successor = inner.segments.after(place.segment.base);
-                let next = successor.map_or(end, |segment| segment.base);
+                let next = successor.unwrap_or(end);
                 place.walker.skip_to(published, next);
                 next
             }
         };
-        let lost = first..next;
-        self.position = self.position.max(next);
-        Ok(Error::new(ErrorKind::Corrupt, error.what)
-            .at(&path)
-            .position(position)
-            .offset(first)
-            .range(lost))
+        Ok(self.pass(first, next, error.what).map(|error| error.at(&path).position(at)))
+    }
+
+    /// Moves the position over offsets that cannot be read; an error says which of them were due.
+    fn pass(&mut self, first: Offset, next: Offset, why: &'static str) -> Option<Error> {
+        let lost = first.max(self.position)..next;
+        if lost.is_empty() {
+            return None;
+        }
+        self.position = next;
+        Some(Error::new(ErrorKind::Corrupt, why).offset(lost.start).range(lost))
     }
 }
 

@@ -40,8 +40,13 @@ pub(crate) enum Ending {
     Damaged,
 }
 
-/// Scans a segment from its start.
-pub(crate) fn scan(env: &Env, data: &SegmentData, recovery_point: Offset) -> Result<Scanned> {
+/// Scans a segment from its start; the next one begins at `until`.
+pub(crate) fn scan(
+    env: &Env,
+    data: &SegmentData,
+    recovery_point: Offset,
+    until: Offset,
+) -> Result<Scanned> {
     let mut rule = IndexRule::new(data.base.get(), env.index_interval_bytes);
     let mut entries = IndexEntries::with_room(env.index_interval_bytes, env.segment_bytes);
     let mut damaged = Vec::new();
@@ -60,7 +65,7 @@ pub(crate) fn scan(env: &Env, data: &SegmentData, recovery_point: Offset) -> Res
             }
             Step::Damage(_) => {
                 let first = walker.next_offset();
-                match walker.resync(data, &env.seal)? {
+                match walker.resync(data, &env.seal, until)? {
                     Some(next) => damaged.push(first..next),
                     None => break Ending::Damaged,
                 }
@@ -76,7 +81,7 @@ fn torn(env: &Env, data: &SegmentData, at: &Walker) -> Result<Ending> {
     let end = last_nonzero(data, at.position())?.unwrap_or(at.position());
     let mut behind = Walker::new(at.position(), at.next_offset(), Gaps::Expected);
     let mut records = 0;
-    while behind.resync(data, &env.seal)?.is_some() {
+    while behind.resync(data, &env.seal, Offset::MAX)?.is_some() {
         records += whole_records(env, data, &mut behind)?;
     }
     Ok(Ending::Torn { bytes: (end - at.position()) as u64, records })

@@ -82,7 +82,7 @@ impl Storage for OsStorage {
     fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>> {
         let file = open_for_lock(dir)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(DirLock(Box::new(file)))),
+            Ok(()) => Ok(Some(DirLock(Box::new(LockedFile(file))))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -157,6 +157,17 @@ fn options(access: Access) -> OpenOptions {
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     }
     options
+}
+
+/// A file with the lock on it.
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child that was forked meanwhile, until it runs
+        // its program. If this fails, the end of the process frees it.
+        let _ = self.0.unlock();
+    }
 }
 
 /// The directory itself carries the lock, so that no name can be removed from under it.
