@@ -55,7 +55,7 @@ impl Event {
     fn sleep(&self, seen: u32, most: Option<Duration>) {
         let timeout = most.map(|most| libc::timespec {
             tv_sec: most.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-            tv_nsec: most.subsec_nanos().try_into().unwrap_or(0),
+            tv_nsec: most.subsec_nanos() as libc::c_long,
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the futex word and the timeout are alive for the call; the kernel compares the
