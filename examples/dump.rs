@@ -11,7 +11,8 @@
 //! What is wrong goes to standard error with path, position and offset, and the exit status is 1;
 //! what is whole is printed all the same. The zeros behind the last batch of a log that was never
 //! closed are not wrong: there `valid_bytes` is less than `file_bytes`. No lock is taken and
-//! nothing is changed, so the log may be open elsewhere.
+//! nothing is changed, so the log may be open elsewhere; a batch that is being written at that
+//! moment can look damaged.
 
 use std::env;
 use std::ffi::OsStr;

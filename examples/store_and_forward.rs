@@ -13,7 +13,8 @@
 //! Expected output:
 //! ```text
 //! edge: store-and-forward/edge, created; next counter 0
-//! taking cpu, memory, disk, net, pressure-cpu, pressure-io, pressure-memory: 200 a second, for 10 s
+//! taking cpu, memory, disk, net, pressure-cpu, pressure-io, pressure-memory: 200 a second, for
+//! 10 s
 //!    time  records/s    records        lag       sent  link        outages
 //!     1 s        200        201        201          0  down              1
 //!     2 s        200        401         16        385  connected         2
@@ -21,7 +22,8 @@
 //! (one line a second, until everything is upstream)
 //!    10 s        199       2000        523       1476  down              9
 //!    10 s          0       2000          0       1999  connected        10
-//! link: 10 outages: link down 6, batch lost 1, broken behind a batch 1, answer lost 2; 6 reconnects
+//! link: 10 outages: link down 6, batch lost 1, broken behind a batch 1, answer lost 2; 6
+//! reconnects
 //! proof: 2000 records upstream, counters 0..=1999, offsets 0..=1999, in order, none missing, none
 //! twice, none altered
 //! proof: 2000 are the source's own, byte for byte, none waits there

@@ -1,1 +1,16 @@
-//! The long documents, versioned and tested with the crate.
+//! The long documents, versioned with the crate.
+
+#[doc = include_str!("design.md")]
+pub mod design {}
+
+#[doc = include_str!("format.md")]
+pub mod format {}
+
+#[doc = include_str!("durability.md")]
+pub mod durability {}
+
+#[doc = include_str!("kafka.md")]
+pub mod kafka {}
+
+#[doc = include_str!("hacking.md")]
+pub mod hacking {}

@@ -41,8 +41,18 @@ impl Group {
         self.ended.announce();
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// How many threads wait.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.ended.waiting()
+    }
+
     fn end(&self) {
-        self.served.store(self.ended.waiting(), Ordering::Relaxed);
+        self.served.store(self.waiting(), Ordering::Relaxed);
         self.running.store(false, Ordering::SeqCst);
         self.ended.announce();
     }
@@ -117,7 +127,7 @@ impl Inner {
     fn gather(&self) {
         let company = self.group.served.load(Ordering::Relaxed);
         for _ in 0..limits::GATHER_YIELDS_MAX {
-            if self.group.ended.waiting() >= company {
+            if self.group.waiting() >= company {
                 return;
             }
             self.env.storage.yield_now();

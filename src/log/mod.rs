@@ -16,6 +16,9 @@ mod scan;
 mod wait;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;

@@ -1,0 +1,357 @@
+//! The log on a storage that refuses what it is told to and remembers the order of what it did.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::open::open_on;
+use super::{Log, OffsetSpec};
+use crate::log::options::{FlushPolicy, IoMode, LogOptions};
+use crate::sys::{
+    Access, DirEntry, DirLock, FileKind, Map, MapWriter, Medium, OsStorage, Storage, StorageFile,
+};
+use crate::words::error::{ErrorKind, Result};
+use crate::words::offset::Offset;
+use crate::words::time::Timestamp;
+
+/// What was done, and what is to be refused, with which errno.
+#[derive(Debug, Default)]
+struct Script {
+    calls: Vec<(&'static str, String)>,
+    refused: HashMap<&'static str, i32>,
+    /// Syncs of the active segment wait while it is locked by the test.
+    gate: Arc<Mutex<()>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Scripted(Arc<Mutex<Script>>);
+
+impl Scripted {
+    fn refuse(&self, call: &'static str, errno: i32) {
+        self.0.lock().refused.insert(call, errno);
+    }
+
+    fn allow_all(&self) {
+        self.0.lock().refused.clear();
+    }
+
+    fn take_calls(&self) -> Vec<(&'static str, String)> {
+        std::mem::take(&mut self.0.lock().calls)
+    }
+
+    fn on(&self, call: &'static str, path: &Path) -> io::Result<()> {
+        let mut script = self.0.lock();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        script.calls.push((call, name));
+        match script.refused.get(call) {
+            Some(errno) => Err(io::Error::from_raw_os_error(*errno)),
+            None => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &Path, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
+        Arc::new(ScriptedFile { file, path: path.to_path_buf(), script: self.clone() })
+    }
+}
+
+impl Storage for Scripted {
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        OsStorage.absolute(path)
+    }
+    fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
+        OsStorage.kind(path)
+    }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.on("create_dir", dir)?;
+        OsStorage.create_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        OsStorage.list(dir)
+    }
+    fn create_new(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        self.on("create_new", path)?;
+        Ok(self.file(path, OsStorage.create_new(path)?))
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.file(path, OsStorage.open(path, access)?))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.on("rename", to)?;
+        OsStorage.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        OsStorage.unlink(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.on("sync_dir", dir)?;
+        OsStorage.sync_dir(dir)
+    }
+    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>> {
+        OsStorage.lock(dir)
+    }
+    fn medium(&self, dir: &Path) -> Medium {
+        OsStorage.medium(dir)
+    }
+    fn now_wall(&self) -> Timestamp {
+        OsStorage.now_wall()
+    }
+    fn now_mono(&self) -> Duration {
+        OsStorage.now_mono()
+    }
+    fn yield_now(&self) {}
+    fn random(&self) -> io::Result<[u8; 16]> {
+        OsStorage.random()
+    }
+}
+
+#[derive(Debug)]
+struct ScriptedFile {
+    file: Arc<dyn StorageFile>,
+    path: PathBuf,
+    script: Scripted,
+}
+
+impl StorageFile for ScriptedFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read_at(&self, position: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(position, into)
+    }
+    fn write_all_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.script.on("write", &self.path)?;
+        self.file.write_all_at(position, bytes)
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.script.on("set_len", &self.path)?;
+        self.file.set_len(length)
+    }
+    fn allocate(&self, from: u64, length: u64) -> io::Result<()> {
+        self.script.on("allocate", &self.path)?;
+        self.file.allocate(from, length)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let gate = Arc::clone(&self.script.0.lock().gate);
+        drop(gate.lock());
+        self.script.on("sync", &self.path)?;
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.script.on("sync", &self.path)?;
+        self.file.sync_all()
+    }
+    fn map_read(&self, length: usize) -> io::Result<Arc<Map>> {
+        self.file.map_read(length)
+    }
+    fn map_write(&self, length: usize) -> io::Result<MapWriter> {
+        self.file.map_write(length)
+    }
+}
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const EMFILE: i32 = 24;
+const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
+
+fn options(mode: IoMode) -> LogOptions {
+    Log::options().segment_bytes(8192).io_mode(mode).flush(FlushPolicy::Manual)
+}
+
+fn opened(script: &Scripted, dir: &Path, mode: IoMode) -> Log {
+    open_on(Arc::new(script.clone()), dir, options(mode)).unwrap()
+}
+
+fn kind<T>(result: Result<T>) -> ErrorKind {
+    result.err().expect("an error is due").kind()
+}
+
+fn count(log: &Log) -> usize {
+    let reader = log.reader(OffsetSpec::Earliest).unwrap();
+    reader.map(|batch| batch.unwrap().records().count()).sum()
+}
+
+/// I8: a sync of the active segment, of a sealed one, of the directory and of the checkpoint is
+/// refused in turn, with EIO and with ENOSPC.
+#[test]
+fn one_failed_sync_refuses_appends_and_flushes_until_the_log_is_reopened() {
+    for mode in MODES {
+        for (call, errno) in [("sync", EIO), ("sync", ENOSPC), ("sync_dir", EIO)] {
+            let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+            let log = opened(&script, tmp.path(), mode);
+            log.append("durable").unwrap();
+            log.flush().unwrap();
+            for _ in 0..200 {
+                log.append([b'x'; 100].as_slice()).unwrap();
+            }
+            script.refuse(call, errno);
+            assert_eq!(kind(log.flush()), ErrorKind::Io, "{call} {errno}");
+            script.allow_all();
+            assert_eq!(log.durable_offset().get(), 1);
+            // No second try: the kernel would call it a success.
+            script.take_calls();
+            assert_eq!(kind(log.flush()), ErrorKind::Poisoned);
+            assert_eq!(kind(log.append("more")), ErrorKind::Poisoned);
+            let end = log.log_end_offset();
+            let waited = log.wait_for(end, super::Visibility::Durable, Duration::MAX);
+            assert_eq!(kind(waited), ErrorKind::Poisoned);
+            assert_eq!(count(&log), 201, "reading goes on");
+            assert_eq!(kind(log.close()), ErrorKind::Poisoned);
+            assert!(script.take_calls().iter().all(|(call, _)| *call != "sync"));
+
+            let log = opened(&script, tmp.path(), mode);
+            assert!(!log.recovery().clean, "no clean mark was written");
+            assert_eq!(log.durable_offset().get(), 1, "nor a higher recovery point");
+            assert_eq!(count(&log), 201);
+            log.flush().unwrap();
+            log.append("goes on").unwrap();
+        }
+    }
+}
+
+/// I8: the threads that share the flush that failed all hear of it.
+#[test]
+fn every_waiting_thread_hears_of_the_failed_flush() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let log = opened(&script, tmp.path(), IoMode::Mapped);
+    log.append("first").unwrap();
+    log.flush().unwrap();
+    script.refuse("sync", EIO);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let Ok(offset) = log.append("lost") else { return true };
+                    log.flush().is_err() && log.durable_offset() <= offset
+                })
+            })
+            .collect();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+    });
+    assert_eq!(log.durable_offset().get(), 1);
+}
+
+/// Seven threads append while a flush runs: it does not count for them, and the next one serves
+/// all seven.
+#[test]
+fn all_who_wait_during_one_flush_share_the_next_one() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let log = opened(&script, tmp.path(), IoMode::Mapped);
+    log.append("first").unwrap();
+    let gate = Arc::clone(&script.0.lock().gate);
+    std::thread::scope(|scope| {
+        let closed = gate.lock();
+        script.take_calls();
+        scope.spawn(|| log.flush().unwrap());
+        while !log.inner.group.is_running() {
+            std::thread::yield_now();
+        }
+        for _ in 0..7 {
+            scope.spawn(|| {
+                let offset = log.append("waits").unwrap();
+                assert!(log.flush().unwrap() > offset);
+            });
+        }
+        while log.inner.group.waiting() < 7 {
+            std::thread::yield_now();
+        }
+        assert_eq!(log.durable_offset(), Offset::ZERO);
+        drop(closed);
+    });
+    let syncs = script
+        .take_calls()
+        .into_iter()
+        .filter(|(call, name)| *call == "sync" && name.starts_with("0000"));
+    assert_eq!(syncs.count(), 2);
+    assert_eq!(log.durable_offset().get(), 8);
+}
+
+/// I6, I18: the order of the syncs, by the calls themselves.
+#[test]
+fn sealed_segments_then_the_active_one_then_the_names_are_synced_before_the_offset_moves() {
+    for mode in MODES {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        let log = opened(&script, tmp.path(), mode);
+        for _ in 0..200 {
+            log.append([b'x'; 100].as_slice()).unwrap();
+        }
+        script.take_calls();
+        log.flush().unwrap();
+        let dir = tmp.path().file_name().unwrap().to_string_lossy().into_owned();
+        let calls = script.take_calls();
+        let segments: Vec<_> = calls
+            .iter()
+            .filter(|(call, name)| *call == "sync" && name.contains("0000"))
+            .map(|(_, name)| name.clone())
+            .collect();
+        assert!(segments.len() > 2 && segments.is_sorted(), "{segments:?}");
+        let at = |wanted: (&str, &str)| {
+            calls.iter().position(|(call, name)| (*call, name.as_str()) == wanted).unwrap()
+        };
+        let last = at(("sync", segments.last().unwrap()));
+        assert!(
+            last < at(("sync_dir", &dir)) && at(("sync_dir", &dir)) < at(("sync", "checkpoint"))
+        );
+    }
+}
+
+/// I19: no space and no descriptors while a segment is made.
+#[test]
+fn what_cannot_be_had_while_a_segment_is_made_changes_nothing_and_is_tried_again() {
+    for mode in MODES {
+        for (call, errno) in
+            [("create_new", ENOSPC), ("create_new", EMFILE), ("allocate", ENOSPC), ("rename", EIO)]
+        {
+            let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+            let log = opened(&script, tmp.path(), mode);
+            let mut appended = 0;
+            script.refuse(call, errno);
+            let refused = loop {
+                match log.append([b'x'; 100].as_slice()) {
+                    Ok(offset) => assert_eq!(offset.get(), appended),
+                    Err(error) => break error,
+                }
+                appended += 1;
+            };
+            let expected = if errno == EIO { ErrorKind::Io } else { ErrorKind::OutOfSpace };
+            assert_eq!(refused.kind(), expected, "{call} {errno}: {refused}");
+            assert!(refused.path().is_some());
+            let names = std::fs::read_dir(tmp.path()).unwrap();
+            let left: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
+            assert_eq!(log.log_end_offset().get(), appended);
+            assert_eq!(count(&log), usize::try_from(appended).unwrap());
+            script.allow_all();
+            assert_eq!(log.append("goes on").unwrap(), Offset::new(appended));
+            assert_eq!(log.flush().unwrap(), Offset::new(appended + 1));
+        }
+    }
+}
+
+/// I19: the file of a segment that could not be made larger is cut back to what it had.
+#[test]
+fn a_failed_reservation_gives_back_what_the_filesystem_had_added() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let big = options(IoMode::Mapped).segment_bytes(1 << 20);
+    let log = open_on(Arc::new(script.clone()), tmp.path(), big).unwrap();
+    script.refuse("allocate", ENOSPC);
+    while log.append([b'x'; 1000].as_slice()).is_ok() {}
+    let segment = tmp.path().join("00000000000000000000.log");
+    assert_eq!(std::fs::metadata(segment).unwrap().len(), 64 << 10);
+    assert!(script.take_calls().iter().any(|(call, _)| *call == "set_len"));
+}
+
+/// I18: a directory that is made for a log, and each one above it, is synced in its parent.
+#[test]
+fn the_directories_a_log_is_made_in_are_synced_in_their_parents() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    opened(&script, &tmp.path().join("a/b/c"), IoMode::Positioned);
+    let calls = script.take_calls();
+    let root = tmp.path().file_name().unwrap().to_string_lossy().into_owned();
+    let expected = [("create_dir", "a"), ("sync_dir", root.as_str()), ("create_dir", "b")];
+    let found: Vec<_> = calls.iter().map(|(call, name)| (*call, name.as_str())).collect();
+    assert!(found.starts_with(&expected), "{found:?}");
+}
