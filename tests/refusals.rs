@@ -238,7 +238,11 @@ fn a_log_of_a_newer_format_is_refused_and_not_touched() {
         let dir = scratch();
         let meta = String::from_utf8(fixture.bytes("log.meta").clone()).unwrap();
         let numbers = ["2", "10", "1000000"];
-        let texts = numbers.map(|newer| meta.replace("format=1", &format!("format={newer}")));
+        let texts = numbers.map(|newer| {
+            let text = meta.replace("format=1", &format!("format={newer}"));
+            let (body, _) = text.rsplit_once("crc32=").unwrap();
+            format!("{body}crc32={:08x}\n", crc32fast::hash(body.as_bytes()))
+        });
         let strange = "format=2\nid=what a later version calls it\nchecksum=0\n".to_owned();
         for text in texts.into_iter().chain([strange]) {
             fixture.put(dir.path());

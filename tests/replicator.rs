@@ -241,6 +241,7 @@ fn an_upstream_beyond_the_log_is_a_conflict_and_nothing_is_sent() {
     }
     let status = replicator.status();
     assert!(status.last_error.unwrap().contains("the upstream has records up to 9"));
+    assert_eq!(status.last_error_kind, Some(ErrorKind::Conflict));
     assert_eq!((status.records_sent, status.committed), (0, Offset::ZERO));
     assert!(!replicator.wait_until(Offset::new(5), Duration::from_millis(1)).unwrap());
 }

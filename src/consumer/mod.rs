@@ -246,7 +246,7 @@ impl Consumer {
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.reader.next().transpose().inspect_err(|error| {
+        self.reader.read().inspect_err(|error| {
             let lost = error.lost_offsets().map_or(0, |lost| lost.end - lost.start);
             self.missed += lost.max(0).unsigned_abs();
         })

@@ -54,7 +54,7 @@ pub(crate) struct Resume {
 
 impl ActiveSegment {
     /// Makes a new segment's file, its first blocks reserved: all of them if the last segment
-    /// filled quickly. After an error nothing is left behind (I19).
+    /// filled quickly and there is room. After an error nothing is left behind (I19).
     pub(crate) fn prepare(env: &Env, base: Offset, whole: bool) -> Result<Prepared> {
         let mut path = env.dir.join(names::segment_file(base, Part::Log)).into_os_string();
         path.push(names::NEW_SUFFIX);
@@ -72,9 +72,10 @@ impl ActiveSegment {
             rule: IndexRule::new(base.get(), env.index_interval_bytes),
             entries: IndexEntries::with_room(env.index_interval_bytes, env.segment_bytes),
         };
-        let step = if whole { env.segment_bytes } else { limits::ALLOCATE_STEP_BYTES };
+        let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
+        let wanted = if whole { env.segment_bytes } else { step };
         let made = ActiveSegment::over(env, base, file, resume).and_then(|mut active| {
-            active.allocate(step.min(env.segment_bytes))?;
+            active.allocate(wanted, step)?;
             Ok(active)
         });
         match made {
@@ -180,7 +181,7 @@ impl ActiveSegment {
     fn make_ready(&mut self, end: usize, pace: usize) -> Result<()> {
         if end > self.allocated {
             let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
-            self.allocate(doubled.max(end).min(self.capacity))?;
+            self.allocate(doubled.max(end).min(self.capacity), end)?;
         }
         let Some(map) = &mut self.map else {
             self.ready = self.allocated;
@@ -196,27 +197,40 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Reserves blocks up to `until`; undone if they are not to be had.
-    fn allocate(&mut self, until: usize) -> Result<()> {
+    /// Reserves blocks up to `wanted`, or on a disk that is nearly full up to `needed`; undone if
+    /// not even these are to be had.
+    fn allocate(&mut self, wanted: usize, needed: usize) -> Result<()> {
+        let page_end = needed.next_multiple_of(PAGE_BYTES).min(wanted);
+        let reserved = match self.try_allocate(wanted) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && page_end < wanted => {
+                self.try_allocate(page_end).map(|()| page_end)
+            }
+            done => done.map(|()| wanted),
+        };
+        self.allocated = reserved.map_err(|error| {
+            let what = "cannot reserve space for the active segment";
+            Error::io(what, &self.data.path, error).position(self.allocated)
+        })?;
+        Ok(())
+    }
+
+    fn try_allocate(&mut self, until: usize) -> io::Result<()> {
         if !self.preallocates {
-            self.allocated = until;
             return Ok(());
         }
-        let (from, to) = (self.allocated as u64, until as u64);
-        match self.data.file.allocate(from, to) {
-            Ok(()) => {}
+        let from = self.allocated as u64;
+        match self.data.file.allocate(from, until as u64) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported && self.map.is_none() => {
                 self.preallocates = false;
+                Ok(())
             }
             Err(error) => {
                 // ext4 leaves the file grown and the disk full. The published end stays below.
                 let _ = self.data.file.set_len(from);
-                let what = "cannot reserve space for the active segment";
-                return Err(Error::io(what, &self.data.path, error).position(self.allocated));
+                Err(error)
             }
+            Ok(()) => Ok(()),
         }
-        self.allocated = until;
-        Ok(())
     }
 
     /// Writes the indexes and cuts the file to what is used, so that Kafka's tools find an exact

@@ -97,11 +97,14 @@ impl SegmentData {
             Ok(SegmentData::new(env, base, file, bytes, None))
         };
         open().map_err(|error| {
-            let mut error = Error::io("cannot open the segment", &path, error);
-            if error.kind() == ErrorKind::NotFound {
-                error = Error::new(ErrorKind::Corrupt, "the segment's file is gone").at(&path);
+            let error = Error::io("cannot open the segment", &path, error);
+            let gone = |what| Error::new(ErrorKind::Corrupt, what).at(&path);
+            match error.kind() {
+                ErrorKind::NotFound => gone("the segment's file is gone"),
+                ErrorKind::InvalidArgument => gone("the segment is no regular file"),
+                _ => error,
             }
-            error.offset(base)
+            .offset(base)
         })
     }
 

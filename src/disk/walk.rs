@@ -78,6 +78,12 @@ impl Walker {
         self.next_offset = next_offset;
     }
 
+    /// Reads the bytes at the position anew at the next step.
+    pub(crate) fn forget_window(&mut self) {
+        self.window = Pinned::of_vec(Vec::new());
+        self.window_start = self.position;
+    }
+
     /// Takes the step.
     #[inline]
     pub(crate) fn next(&mut self, data: &SegmentData, seal: &Seal) -> Result<Step> {

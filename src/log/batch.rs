@@ -220,8 +220,7 @@ impl Records<'_> {
         let range = self.batch.base_offset()..self.batch.next_offset();
         let known = matches!(self.batch.compression(), Compression::None | Compression::Unknown);
         let kind = if known { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
-        Error::new(kind, format!("a batch's records: {error}"))
-            .position(error.position)
+        Error::new(kind, format!("{error} (byte {} of the batch)", error.position))
             .offset(range.start)
             .range(range)
     }

@@ -50,6 +50,8 @@ impl Inner {
         if let Some(refusal) = &writer.refusal {
             return Err(self.refused(refusal));
         }
+        // From here on nothing comes in behind the mark.
+        writer.refusal = Some(Refusal::Closed);
         if writer.clean_mark {
             return Ok(());
         }

@@ -100,7 +100,14 @@ impl SegmentFile {
         }
         // Set back below: a read that fails is not repeated for ever.
         self.done = true;
-        let step = self.walker.next(&self.data, &self.seal)?;
+        let mut step = self.walker.next(&self.data, &self.seal)?;
+        for _ in 0..LOOKS_MAX {
+            if !matches!(step, Step::Damage(_)) {
+                break;
+            }
+            self.walker.forget_window();
+            step = self.walker.next(&self.data, &self.seal)?;
+        }
         match step {
             Step::Batch(WalkedBatch { header, bytes, position }) => {
                 if self.valid_bytes == position as u64 {
@@ -127,6 +134,9 @@ impl SegmentFile {
         }
     }
 }
+
+/// How often damage is looked at again: a live log may just have been writing there.
+const LOOKS_MAX: u32 = 3;
 
 impl Iterator for SegmentFile {
     type Item = Result<(u64, RecordBatch)>;

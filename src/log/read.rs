@@ -17,7 +17,7 @@ use crate::words::offset::Offset;
 ///
 /// As an iterator it ends when nothing more is there now; called again later it goes on with what
 /// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes on
-/// behind them.
+/// behind them. After any other error the iterator ends once, so that no loop repeats it for ever.
 #[derive(Debug)]
 pub struct Reader {
     log: Log,
@@ -27,6 +27,8 @@ pub struct Reader {
     at: Option<Place>,
     /// A batch that is not durable yet, kept so that it is not checked twice.
     held: Option<RecordBatch>,
+    /// The last call failed in a way that the next one would repeat.
+    failed: bool,
 }
 
 /// Where in which segment the reader stands.
@@ -51,7 +53,7 @@ impl Log {
 
     /// A reader at a position that is known to be valid.
     pub(crate) fn reader_at(&self, position: Offset, visibility: Visibility) -> Reader {
-        Reader { log: self.clone(), visibility, position, at: None, held: None }
+        Reader { log: self.clone(), visibility, position, at: None, held: None, failed: false }
     }
 }
 
@@ -83,7 +85,8 @@ impl Reader {
         Ok(())
     }
 
-    fn read(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next batch, or none now.
+    pub(crate) fn read(&mut self) -> Result<Option<RecordBatch>> {
         self.log.inner.check_open()?;
         if let Some(batch) = self.held.take() {
             return Ok(self.show(batch));
@@ -225,6 +228,13 @@ impl Iterator for Reader {
 
     #[inline]
     fn next(&mut self) -> Option<Result<RecordBatch>> {
-        self.read().transpose()
+        if std::mem::take(&mut self.failed) {
+            return None;
+        }
+        let read = self.read();
+        if let Err(error) = &read {
+            self.failed = error.kind() != ErrorKind::Corrupt;
+        }
+        read.transpose()
     }
 }

@@ -23,6 +23,8 @@ use crate::words::time::Timestamp;
 struct Script {
     calls: Vec<(&'static str, String)>,
     refused: HashMap<&'static str, i32>,
+    /// No file is reserved beyond this: a disk with so much left.
+    largest_file: Option<u64>,
     /// Syncs of the active segment wait while it is locked by the test.
     gate: Arc<Mutex<()>>,
 }
@@ -132,6 +134,9 @@ impl StorageFile for ScriptedFile {
     }
     fn allocate(&self, from: u64, length: u64) -> io::Result<()> {
         self.script.on("allocate", &self.path)?;
+        if self.script.0.lock().largest_file.is_some_and(|largest| length > largest) {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
         self.file.allocate(from, length)
     }
     fn sync_data(&self) -> io::Result<()> {
@@ -328,6 +333,24 @@ fn what_cannot_be_had_while_a_segment_is_made_changes_nothing_and_is_tried_again
             assert_eq!(log.append("goes on").unwrap(), Offset::new(appended));
             assert_eq!(log.flush().unwrap(), Offset::new(appended + 1));
         }
+    }
+}
+
+/// I19: where the next step of the reservation is not to be had, what the batch needs is enough.
+#[test]
+fn a_nearly_full_disk_is_filled_in_smaller_steps() {
+    for mode in MODES {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        let big = options(mode).segment_bytes(1 << 20);
+        let log = open_on(Arc::new(script.clone()), tmp.path(), big).unwrap();
+        script.0.lock().largest_file = Some(300 << 10);
+        let mut appended = 0;
+        while log.append([b'x'; 1000].as_slice()).is_ok() {
+            appended += 1;
+        }
+        // 1,072 bytes a record: nothing but the last page is left over.
+        assert!(appended * 1072 > 290 << 10, "{appended}");
+        assert_eq!(count(&log), appended);
     }
 }
 

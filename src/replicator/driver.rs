@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::engine::{Engine, Event, Step};
-use super::{LinkState, ReplicatorOptions, Shared, Source, Upstream};
+use super::{LinkState, ReplicatorOptions, ReplicatorStatus, Shared, Source, Upstream};
 use crate::{Consumer, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Visibility};
 
 /// While it waits for records the thread looks this often whether it is to stop.
@@ -66,7 +66,7 @@ impl Driver {
             };
             if let Err(error) = done {
                 if self.log_is_gone(&error) {
-                    self.note(|status| status.last_error = Some(error.to_string()));
+                    self.note(|status| status.set_error(&error));
                     break;
                 }
                 self.link_failed(&error);
@@ -120,7 +120,7 @@ impl Driver {
                 let lost = self.consumer.missed() - missed;
                 self.note(|status| {
                     status.unreadable_records += lost;
-                    status.last_error = Some(error.to_string());
+                    status.set_error(&error);
                 });
                 return Ok(());
             }
@@ -177,7 +177,7 @@ impl Driver {
             }
             Ok(false) => Ok(()),
             Err(error) if error.kind() == ErrorKind::Poisoned => {
-                self.note(|status| status.last_error = Some(error.to_string()));
+                self.note(|status| status.set_error(&error));
                 self.wait(IDLE_STEP);
                 Ok(())
             }
@@ -189,7 +189,7 @@ impl Driver {
         self.flushed_at = self.now();
         let flushed = self.log.flush().map(drop);
         if let Err(error) = &flushed {
-            self.note(|status| status.last_error = Some(error.to_string()));
+            self.note(|status| status.set_error(&error));
         }
         flushed
     }
@@ -217,7 +217,7 @@ impl Driver {
         let wait = self.engine.on(Event::Failed, now);
         self.note(|status| {
             status.failures += 1;
-            status.last_error = Some(error.to_string());
+            status.set_error(&error);
         });
         self.set_link(LinkState::Waiting, wait.and_then(|wait| Instant::now().checked_add(wait)));
     }
@@ -229,9 +229,16 @@ impl Driver {
         self.shared.changed.notify_all();
     }
 
-    fn note(&self, change: impl FnOnce(&mut super::ReplicatorStatus)) {
+    fn note(&self, change: impl FnOnce(&mut ReplicatorStatus)) {
         change(&mut self.shared.status.lock().status);
         self.shared.changed.notify_all();
+    }
+}
+
+impl ReplicatorStatus {
+    fn set_error(&mut self, error: &Error) {
+        self.last_error = Some(error.to_string());
+        self.last_error_kind = Some(error.kind());
     }
 }
 

@@ -121,6 +121,9 @@ pub struct ReplicatorStatus {
     pub retry_in: Option<Duration>,
     /// The last error, with what to do about it.
     pub last_error: Option<String>,
+    /// Its kind: a [`Conflict`](ErrorKind::Conflict) or a refusal wants a person, a broken link
+    /// does not.
+    pub last_error_kind: Option<ErrorKind>,
 }
 
 /// Ships the durable records of a log to an upstream, on one thread of its own.

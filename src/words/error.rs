@@ -7,6 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::words::offset::Offset;
 
 /// The result of every fallible call.
@@ -14,7 +16,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, for a program to act on. The numbers are the C status codes; they never change
 /// and none is used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 #[repr(i32)]
 pub enum ErrorKind {
@@ -146,6 +149,7 @@ impl Error {
             }
             io::ErrorKind::NotFound => ErrorKind::NotFound,
             io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            io::ErrorKind::InvalidInput => ErrorKind::InvalidArgument,
             _ if out_of_descriptors(&source) => ErrorKind::OutOfSpace,
             _ => ErrorKind::Io,
         };
