@@ -2,6 +2,12 @@
 //!
 //! `cargo bench --bench append` runs the criterion rows and then prints the ratios, for which log
 //! and limit take turns. `-- --ratios [PART-OF-NAME]` prints only ratios.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a bench stops at the first thing that is not as it should be"
+)]
 
 mod support;
 

@@ -401,3 +401,27 @@ fn racing_consumers_get_a_name_each_or_are_told_it_is_busy() {
         assert_eq!(again, committed);
     }
 }
+
+/// Of two threads that close one log at once, each finds it closed, and its lock free, when its
+/// own close returns.
+#[test]
+fn racing_closes_both_return_with_the_lock_free() {
+    within_a_minute(|| {
+        let dir = scratch();
+        for round in 0..1500 {
+            let log = manual(MODES[round % 2]).open(dir.path()).unwrap();
+            log.append("x").unwrap();
+            let (barrier, other) = (Arc::new(Barrier::new(2)), log.clone());
+            let both = Arc::clone(&barrier);
+            let closer = thread::spawn(move || {
+                both.wait();
+                other.close().unwrap();
+            });
+            barrier.wait();
+            log.close().unwrap();
+            let again = manual(MODES[round % 2]).open(dir.path());
+            closer.join().unwrap();
+            assert!(again.unwrap().recovery().clean, "in round {round}");
+        }
+    });
+}

@@ -1,16 +1,21 @@
 //! The long documents, versioned with the crate.
 
-#[doc = include_str!("design.md")]
-pub mod design {}
+pub mod design {
+    #![doc = include_str!("design.md")]
+}
 
-#[doc = include_str!("format.md")]
-pub mod format {}
+pub mod format {
+    #![doc = include_str!("format.md")]
+}
 
-#[doc = include_str!("durability.md")]
-pub mod durability {}
+pub mod durability {
+    #![doc = include_str!("durability.md")]
+}
 
-#[doc = include_str!("kafka.md")]
-pub mod kafka {}
+pub mod kafka {
+    #![doc = include_str!("kafka.md")]
+}
 
-#[doc = include_str!("hacking.md")]
-pub mod hacking {}
+pub mod hacking {
+    #![doc = include_str!("hacking.md")]
+}

@@ -189,7 +189,7 @@ impl Driver {
         self.flushed_at = self.now();
         let flushed = self.log.flush().map(drop);
         if let Err(error) = &flushed {
-            self.note(|status| status.set_error(&error));
+            self.note(|status| status.set_error(error));
         }
         flushed
     }
@@ -217,7 +217,7 @@ impl Driver {
         let wait = self.engine.on(Event::Failed, now);
         self.note(|status| {
             status.failures += 1;
-            status.set_error(&error);
+            status.set_error(error);
         });
         self.set_link(LinkState::Waiting, wait.and_then(|wait| Instant::now().checked_add(wait)));
     }
