@@ -31,7 +31,7 @@ pub(crate) const UNSYNCED_SEGMENTS_MAX: usize = 64;
 pub(crate) const OPEN_SEALED_SEGMENTS_MAX: usize = 16;
 
 /// How often the thread that is to flush lets others append first, if the last flush was shared.
-pub(crate) const GATHER_YIELDS_MAX: u32 = 32;
+pub(crate) const GATHER_YIELDS_MAX: u32 = 100;
 
 /// How much a reader of a log in positioned mode fetches at once.
 pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
