@@ -302,16 +302,18 @@ fn closing_while_others_append_keeps_exactly_what_was_acknowledged() {
 /// Appends until it is told that the log is closed; how many appends were acknowledged.
 fn append_until_closed(log: &Log, t: usize, acknowledged: &AtomicI64) -> usize {
     for n in 0.. {
-        if n % 7 == 0 && t == 0 {
-            if let Err(error) = log.flush() {
-                assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
-            }
+        if n % 7 == 0
+            && t == 0
+            && let Err(error) = log.flush()
+        {
+            assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
         }
-        if n % 5 == 0 && t == 1 {
-            if let Ok(reader) = log.reader(OffsetSpec::Earliest) {
-                let closed = |error: forebay::Error| error.kind() == ErrorKind::Closed;
-                assert!(reader.take(50).all(|batch| batch.is_ok() || batch.is_err_and(closed)));
-            }
+        if n % 5 == 0
+            && t == 1
+            && let Ok(reader) = log.reader(OffsetSpec::Earliest)
+        {
+            let closed = |error: forebay::Error| error.kind() == ErrorKind::Closed;
+            assert!(reader.take(50).all(|batch| batch.is_ok() || batch.is_err_and(closed)));
         }
         match log.append(format!("{t}:{n}")) {
             Ok(_) => acknowledged.fetch_add(1, Ordering::SeqCst),
