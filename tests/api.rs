@@ -209,14 +209,14 @@ fn reading_from_the_middle_of_a_batch_begins_there() {
         let whole = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
         for from in 0..4_usize {
             let mut reader = log.reader(at(i64::try_from(from).unwrap())).unwrap();
-            assert_eq!(reader.position().get(), i64::try_from(from).unwrap());
+            assert_eq!(reader.next_offset().get(), i64::try_from(from).unwrap());
             let batch = reader.next().unwrap().unwrap();
             assert_eq!(texts(&batch), ["a", "b", "c", "d"][from..]);
             assert_eq!((batch.base_offset().get(), batch.len()), (0, 4));
             assert_eq!(batch.as_bytes(), whole.as_bytes());
             let (least, most) = batch.records().size_hint();
             assert!(least <= 4 - from && most.is_none_or(|most| most >= 4 - from));
-            assert_eq!(reader.position().get(), 4);
+            assert_eq!(reader.next_offset().get(), 4);
             assert_eq!(texts(&reader.next().unwrap().unwrap()), ["e"]);
         }
     }
@@ -238,7 +238,7 @@ fn a_reader_at_the_end_goes_on_when_more_is_appended() {
                 let batch = reader.next().unwrap().unwrap();
                 assert_eq!(batch.base_offset().get(), n);
                 assert!(texts(&batch)[0].starts_with(&format!("{n} ")));
-                assert_eq!(forebay::Reader::position(reader), log.log_end_offset());
+                assert_eq!(reader.next_offset(), log.log_end_offset());
             }
         }
         assert!(util::segments(dir.path()).len() > 5);
@@ -280,10 +280,10 @@ fn seek_moves_a_reader_and_a_refused_seek_does_not() {
         let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
         for to in [199, 0, 100, 57, 58, 3, 198] {
             reader.seek(at(to)).unwrap();
-            assert_eq!(reader.position().get(), to);
+            assert_eq!(reader.next_offset().get(), to);
             assert_eq!(records(&reader.next().unwrap().unwrap())[0].offset, to);
         }
-        let before = reader.position();
+        let before = reader.next_offset();
         for bad in [-1, i64::MIN, 201, i64::MAX] {
             let error = reader.seek(at(bad)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
@@ -291,7 +291,7 @@ fn seek_moves_a_reader_and_a_refused_seek_does_not() {
             assert_eq!(error.lost_offsets(), None);
             let error = log.reader(at(bad)).unwrap_err();
             assert_eq!(error.valid_offsets(), Some(Offset::ZERO..Offset::new(200)));
-            assert_eq!(reader.position(), before);
+            assert_eq!(reader.next_offset(), before);
         }
         reader.seek(OffsetSpec::Latest).unwrap();
         assert!(reader.next().is_none());

@@ -73,8 +73,8 @@ fn threads_that_append_flush_and_read_at_once_see_one_history() {
                     let mut reader = log.reader(from).unwrap();
                     let log = &log;
                     scope.spawn(move || {
-                        while reader.position().get() < total {
-                            let at = reader.position();
+                        while reader.next_offset().get() < total {
+                            let at = reader.next_offset();
                             log.wait_for(at, Visibility::Written, Duration::MAX).unwrap();
                             for batch in reader.by_ref() {
                                 let batch = batch.unwrap();

@@ -204,7 +204,7 @@ impl Subject {
     /// Reads up to `batches` from where `reader` stands.
     fn read(reader: &mut Reader, model: &Model, batches: usize) {
         for _ in 0..batches {
-            let from = number(Reader::position(reader));
+            let from = number(reader.next_offset());
             let Some(batch) = reader.next() else {
                 return assert_eq!(from, model.end());
             };
@@ -213,7 +213,7 @@ impl Subject {
             assert_eq!(records(&batch), model.records[from..end], "I14");
             assert_eq!(number(batch.next_offset()), end);
             assert!(model.bases.contains(&number(batch.base_offset())));
-            assert_eq!(number(Reader::position(reader)), end);
+            assert_eq!(number(reader.next_offset()), end);
         }
     }
 

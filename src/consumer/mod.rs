@@ -239,7 +239,7 @@ impl Consumer {
         if max_wait.is_zero() {
             return Ok(None);
         }
-        if !log.wait_for(self.reader.position(), self.reader.visibility(), max_wait)? {
+        if !log.wait_for(self.reader.next_offset(), self.reader.visibility(), max_wait)? {
             return Ok(None);
         }
         self.next()
@@ -261,7 +261,7 @@ impl Consumer {
     /// The offset of the next record to read.
     #[must_use]
     pub fn position(&self) -> Offset {
-        self.reader.position()
+        self.reader.next_offset()
     }
 
     /// The next offset this consumer reads after a restart.

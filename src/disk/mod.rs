@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::seal::Seal;
-use crate::sys::{Access, FileKind, Storage};
+use crate::sys::{Access, FileKind, LockedDir, Storage};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 
@@ -25,11 +25,21 @@ use crate::words::limits;
 pub(crate) struct Env {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) dir: PathBuf,
+    /// `None` where files are only looked into.
+    pub(crate) names: Option<Box<dyn LockedDir>>,
     pub(crate) seal: Seal,
     /// Files are read and written through maps; else by position.
     pub(crate) mapped: bool,
     pub(crate) segment_bytes: usize,
     pub(crate) index_interval_bytes: usize,
+}
+
+impl Env {
+    /// Makes the directory's names survive a power cut. A failure has to poison the log (I8).
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        let synced = self.names.as_ref().map_or(Ok(()), |names| names.sync());
+        synced.map_err(|error| Error::sync("cannot sync the directory", &self.dir, error))
+    }
 }
 
 /// Reads a file of at most `max_bytes` whole; `None` if there is none.

@@ -25,6 +25,8 @@ impl Log {
 
 impl Inner {
     pub(crate) fn close(&self) -> Result<()> {
+        // A second caller waits here until the first one has freed the directory.
+        let _one_at_a_time = self.closing.lock();
         if self.is_closed() {
             return Ok(());
         }
@@ -40,7 +42,9 @@ impl Inner {
         }
         self.appended.notify_all();
         self.group.wake();
-        *self.lock.lock() = None;
+        if let Some(names) = &self.env.names {
+            names.unlock();
+        }
         closed
     }
 
@@ -62,11 +66,7 @@ impl Inner {
             sealed.file.sync_all().map_err(failed)?;
         }
         data.file.sync_all().map_err(failed)?;
-        let dir = &self.env.dir;
-        self.env
-            .storage
-            .sync_dir(dir)
-            .map_err(|error| Error::sync("cannot sync the directory", dir, error))?;
+        self.env.sync_names()?;
         // Nobody may be syncing the checkpoint while the mark is written behind the lock.
         let _one_at_a_time = self.checkpoint_sync.lock();
         let mut durable = self.checkpoint.lock();

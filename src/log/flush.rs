@@ -163,11 +163,7 @@ impl Inner {
             .sync_data()
             .map_err(|error| Error::sync("cannot sync the active segment", &active.path, error))?;
         if covered.names {
-            let dir = &self.env.dir;
-            self.env
-                .storage
-                .sync_dir(dir)
-                .map_err(|error| Error::sync("cannot sync the directory", dir, error))?;
+            self.env.sync_names()?;
         }
         Ok(())
     }

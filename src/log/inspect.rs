@@ -70,6 +70,7 @@ impl SegmentFile {
         let env = Env {
             storage,
             dir,
+            names: None,
             seal,
             mapped: false,
             segment_bytes: limits::SEGMENT_BYTES_MAX,

@@ -8,6 +8,7 @@ use crate::codec::encode::encode_gap;
 use crate::log::batch::RecordBatch;
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
 use crate::words::offset::Offset;
 
 impl Log {
@@ -19,7 +20,7 @@ impl Log {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) if the batch begins below the log end offset: it, or
     /// another one, is there already. [`InvalidArgument`](ErrorKind::InvalidArgument) if the log
-    /// was not opened as a mirror. Otherwise as [`Log::append`].
+    /// was not opened as a mirror, or the gap exceeds 2^37 offsets. Otherwise as [`Log::append`].
     pub fn append_mirrored(&self, batch: &RecordBatch) -> Result<Range<Offset>> {
         let inner = &*self.inner;
         if inner.meta.source.is_none() {
@@ -48,6 +49,11 @@ impl Inner {
             return Err(Error::new(ErrorKind::Conflict, "the mirror holds this offset already")
                 .at(&self.env.dir)
                 .offset(batch.base_offset()));
+        }
+        let gap = batch.base_offset() - end;
+        if gap / i64::from(i32::MAX) >= limits::MIRROR_GAP_BATCHES_MAX {
+            let text = format!("the batch lies {gap} offsets above the mirror's end");
+            return Err(Error::invalid(text).at(&self.env.dir).offset(batch.base_offset()));
         }
         while writer.next_offset < batch.base_offset() {
             let missing = batch.base_offset() - writer.next_offset;

@@ -37,7 +37,6 @@ use crate::log::flush::Group;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
-use crate::sys::DirLock;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -112,8 +111,8 @@ pub(crate) struct Inner {
     checkpoint_sync: Mutex<()>,
     pub(crate) open_consumers: Mutex<HashSet<String>>,
     recovery: RecoveryReport,
-    /// Freed at close, before the handles are gone.
-    lock: Mutex<Option<DirLock>>,
+    /// Held while the log is being closed.
+    closing: Mutex<()>,
 }
 
 /// The checkpoint and the state it is to hold.

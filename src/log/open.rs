@@ -60,6 +60,7 @@ pub(super) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
     let mut env = Env {
         storage,
         dir,
+        names: Some(lock),
         seal: Seal::NONE,
         mapped,
         segment_bytes: options.segment_bytes,
@@ -89,7 +90,7 @@ pub(super) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         // What was found and decided has to survive, so that the next open decides the same (I12).
         file.write_synced(&env, &state)?;
     }
-    Ok(assemble(env, options, meta, state, file, found, report, lock))
+    Ok(assemble(env, options, meta, state, file, found, report))
 }
 
 /// The segments as recovery leaves them.
@@ -109,7 +110,6 @@ fn assemble(
     file: Checkpoint,
     found: Recovered,
     report: RecoveryReport,
-    lock: crate::sys::DirLock,
 ) -> Log {
     let now = env.storage.now_mono();
     let Recovered { list, active, end, unsynced } = found;
@@ -139,7 +139,7 @@ fn assemble(
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
         recovery: report,
-        lock: Mutex::new(Some(lock)),
+        closing: Mutex::new(()),
         env,
         options,
         meta,
@@ -401,8 +401,7 @@ fn settle(
         remove_segment(env, base, report)?;
     }
     if chain.behind > 0 {
-        let synced = env.storage.sync_dir(&env.dir);
-        synced.map_err(|error| Error::sync("cannot sync the directory", &env.dir, error))?;
+        env.sync_names()?;
     }
     let mut scanned = chain.scanned;
     let Some((data, mut last)) = scanned.pop() else {
@@ -487,8 +486,7 @@ fn sync_found(env: &Env, found: &Recovered) -> Result<()> {
             .sync_all()
             .map_err(|error| Error::sync("cannot sync a segment", &data.path, error))?;
     }
-    let synced = env.storage.sync_dir(&env.dir);
-    synced.map_err(|error| Error::sync("cannot sync the directory", &env.dir, error))
+    env.sync_names()
 }
 
 /// Lets the log continue at `floor`, above what was found: offsets that were durable or shown as

@@ -60,7 +60,7 @@ impl Log {
 impl Reader {
     /// The offset of the next record to read.
     #[must_use]
-    pub fn position(&self) -> Offset {
+    pub fn next_offset(&self) -> Offset {
         self.position
     }
 

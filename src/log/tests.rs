@@ -12,7 +12,7 @@ use super::open::open_on;
 use super::{Log, OffsetSpec};
 use crate::log::options::{FlushPolicy, IoMode, LogOptions};
 use crate::sys::{
-    Access, DirEntry, DirLock, FileKind, Map, MapWriter, Medium, OsStorage, Storage, StorageFile,
+    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, OsStorage, Storage, StorageFile,
 };
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
@@ -92,8 +92,11 @@ impl Storage for Scripted {
         self.on("sync_dir", dir)?;
         OsStorage.sync_dir(dir)
     }
-    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>> {
-        OsStorage.lock(dir)
+    fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
+        let locked = OsStorage.lock(dir)?;
+        Ok(locked.map(|names| {
+            Box::new(ScriptedDir { names, path: dir.to_path_buf(), script: self.clone() }) as _
+        }))
     }
     fn medium(&self, dir: &Path) -> Medium {
         OsStorage.medium(dir)
@@ -107,6 +110,23 @@ impl Storage for Scripted {
     fn yield_now(&self) {}
     fn random(&self) -> io::Result<[u8; 16]> {
         OsStorage.random()
+    }
+}
+
+#[derive(Debug)]
+struct ScriptedDir {
+    names: Box<dyn LockedDir>,
+    path: PathBuf,
+    script: Scripted,
+}
+
+impl LockedDir for ScriptedDir {
+    fn sync(&self) -> io::Result<()> {
+        self.script.on("sync_dir", &self.path)?;
+        self.names.sync()
+    }
+    fn unlock(&self) {
+        self.names.unlock();
     }
 }
 

@@ -57,8 +57,14 @@ pub(crate) struct Medium {
     pub(crate) unmappable: Option<&'static str>,
 }
 
-/// Held while a directory is open for writing; freed by drop and by the end of the process.
-pub(crate) struct DirLock(#[expect(dead_code, reason = "held for its drop")] Box<dyn Send + Sync>);
+/// A directory that is open for writing by this process alone. The descriptor that carries the
+/// lock syncs the names as well, so that a flush needs no new one.
+pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
+    /// Makes the directory's names survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+    /// Lets the next opener in; so do drop and the end of the process.
+    fn unlock(&self);
+}
 
 /// Names, directories, clocks and chance.
 pub(crate) trait Storage: fmt::Debug + Send + Sync {
@@ -77,7 +83,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// Makes the directory's names survive a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// `None` if someone else holds it, this process included.
-    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>>;
+    fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
     fn medium(&self, dir: &Path) -> Medium;
     /// Wall clock, to a few milliseconds; may jump both ways and start in 1970.
     fn now_wall(&self) -> Timestamp;

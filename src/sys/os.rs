@@ -13,7 +13,7 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::map::Region;
-use super::{Access, DirEntry, DirLock, FileKind, Map, MapWriter, Medium, Storage, StorageFile};
+use super::{Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Storage, StorageFile};
 use crate::words::time::Timestamp;
 
 /// The operating system.
@@ -79,10 +79,10 @@ impl Storage for OsStorage {
         Ok(())
     }
 
-    fn lock(&self, dir: &Path) -> io::Result<Option<DirLock>> {
+    fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
         let file = open_for_lock(dir)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(DirLock(Box::new(LockedFile(file))))),
+            Ok(()) => Ok(Some(Box::new(OsDir(file)))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -159,14 +159,31 @@ fn options(access: Access) -> OpenOptions {
     options
 }
 
-/// A file with the lock on it.
-struct LockedFile(File);
+/// The directory, or on Windows the file in it, that carries the lock.
+#[derive(Debug)]
+struct OsDir(File);
 
-impl Drop for LockedFile {
-    fn drop(&mut self) {
+impl LockedDir for OsDir {
+    #[cfg(unix)]
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    #[cfg(not(unix))]
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unlock(&self) {
         // Closing alone would leave the lock to a child that was forked meanwhile, until it runs
         // its program. If this fails, the end of the process frees it.
         let _ = self.0.unlock();
+    }
+}
+
+impl Drop for OsDir {
+    fn drop(&mut self) {
+        self.unlock();
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) const OPEN_SEALED_SEGMENTS_MAX: usize = 16;
 /// How often the thread that is to flush lets others append first, if the last flush was shared.
 pub(crate) const GATHER_YIELDS_MAX: u32 = 100;
 
+/// Empty batches of 2^31 offsets that one gap of a mirror may take.
+pub(crate) const MIRROR_GAP_BATCHES_MAX: i64 = 64;
+
 /// How much a reader of a log in positioned mode fetches at once.
 pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
 /// How much is read at once when a whole segment is scanned.

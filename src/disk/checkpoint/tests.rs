@@ -15,6 +15,7 @@ fn env(dir: &Path, mapped: bool) -> Env {
     Env {
         storage: Arc::new(OsStorage),
         dir: dir.to_path_buf(),
+        names: None,
         seal: Seal::NONE,
         mapped,
         segment_bytes: 1 << 20,
