@@ -20,6 +20,11 @@ pub(crate) struct Event {
     sleepers: Sleepers,
 }
 
+/// How often a waiter lets others run before it sleeps. Falling asleep and being woken take as
+/// long as a fast device's flush; many waiters share the processors while they yield, so the more
+/// there are, the longer this lasts, and a single one sleeps after a few microseconds.
+const YIELDS_BEFORE_SLEEP: u32 = 20;
+
 impl Event {
     /// What [`Event::wait`] compares with: read before looking at what the event is about.
     #[inline]
@@ -37,8 +42,14 @@ impl Event {
     /// earlier.
     pub(crate) fn wait(&self, seen: u32, most: Option<Duration>) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        if self.generation() == seen {
-            self.sleep(seen, most);
+        let mut yields = 0;
+        while self.generation() == seen {
+            if yields == YIELDS_BEFORE_SLEEP {
+                self.sleep(seen, most);
+                break;
+            }
+            yields += 1;
+            std::thread::yield_now();
         }
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
