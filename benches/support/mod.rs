@@ -59,7 +59,7 @@ impl Bare {
         writer.make_ready(end);
         match &writer.map {
             Some(map) => {
-                // SAFETY: `make_ready` reserved and populated the pages up to `end`, inside the map.
+                // SAFETY: `make_ready` reserved and populated the pages up to `end` in the map.
                 let target = unsafe { map.as_mut_ptr().add(writer.position) };
                 // SAFETY: as above; the buffer is another allocation.
                 unsafe { std::ptr::copy_nonoverlapping(buffer.as_ptr(), target, buffer.len()) };

@@ -9,7 +9,7 @@ use crate::codec::crc::{crc32, crc32_append};
 use crate::codec::layout::BatchHeader;
 use crate::words::log_id::LogId;
 
-/// Makes and checks the seals of one log; a log without seals has -1 in the field and checks nothing.
+/// Makes and checks the seals of one log; one without seals has -1 there and checks nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     /// CRC-32 of the log id, which every seal starts from.

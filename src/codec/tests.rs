@@ -1,4 +1,5 @@
-//! The codec against segments that real brokers and clients wrote, and against arbitrary bytes.
+//! Floor 1's tests: the codec against segments that real brokers and clients wrote, and against
+//! arbitrary bytes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -294,6 +295,11 @@ fn walk_records(header: &BatchHeader, batch: &[u8]) {
     }
 }
 
+/// Fewer than `most` bytes.
+fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..most)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -301,9 +307,9 @@ proptest! {
     fn any_records_decode_to_what_was_encoded(
         records in prop::collection::vec(
             (
-                prop::option::of(prop::collection::vec(any::<u8>(), 0..300)),
-                prop::option::of(prop::collection::vec(any::<u8>(), 0..300)),
-                prop::collection::vec(("\\PC{0,9}", prop::option::of(prop::collection::vec(any::<u8>(), 0..9))), 0..4),
+                prop::option::of(bytes(300)),
+                prop::option::of(bytes(300)),
+                prop::collection::vec(("\\PC{0,9}", prop::option::of(bytes(9))), 0..4),
                 prop::option::of(any::<i64>()),
             ),
             1..20,
@@ -320,7 +326,8 @@ proptest! {
         }).collect();
         let bytes = encoded(&new, now);
         let header = check_batch(&bytes, &Seal::NONE).unwrap();
-        prop_assert_eq!(header.max_timestamp, records.iter().map(|r| r.3.unwrap_or(now)).max().unwrap());
+        let latest = records.iter().map(|record| record.3.unwrap_or(now)).max();
+        prop_assert_eq!(Some(header.max_timestamp), latest);
         let mut read = 0;
         for (raw, (key, value, headers, time)) in RawRecords::new(&header, &bytes).zip(&records) {
             let record = resolve(&header, &raw.unwrap());
@@ -328,15 +335,15 @@ proptest! {
             prop_assert_eq!(record.is_tombstone(), value.is_none());
             prop_assert_eq!(record.value(), value.as_deref().unwrap_or_default());
             prop_assert_eq!(record.timestamp().millis(), time.unwrap_or(now));
-            let expected: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
-            prop_assert_eq!(record.headers().collect::<Vec<_>>(), expected);
+            let expected = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+            prop_assert!(record.headers().eq(expected));
             read += 1;
         }
         prop_assert_eq!(read, records.len());
     }
 
     #[test]
-    fn any_bytes_give_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn any_bytes_give_a_value_or_an_error(bytes in bytes(400)) {
         walk(&bytes);
         let _ = parse_index(&bytes, 1 << 20);
         let _ = parse_times(&bytes);
@@ -347,7 +354,8 @@ proptest! {
     fn any_damage_behind_the_header_is_walked_without_a_panic(
         at in 0usize..200, byte in any::<u8>(), count in any::<i32>(), delta in any::<i32>(),
     ) {
-        let mut bytes = encoded(&[NewRecord::new("v").key("k").header("h", "x"), "second".into()], 5);
+        let first = NewRecord::new("v").key("k").header("h", "x");
+        let mut bytes = encoded(&[first, "second".into()], 5);
         let mut header = check_batch(&bytes, &Seal::NONE).unwrap();
         let at = HEADER_BYTES + at % (bytes.len() - HEADER_BYTES);
         bytes[at] = byte;

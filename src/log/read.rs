@@ -16,8 +16,9 @@ use crate::words::offset::Offset;
 /// Reads batches in order from a position on.
 ///
 /// As an iterator it ends when nothing more is there now; called again later it goes on with what
-/// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes on
-/// behind them. After any other error the iterator ends once, so that no loop repeats it for ever.
+/// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes
+/// on behind them. After any other error the iterator ends once, so that no loop repeats it for
+/// ever.
 #[derive(Debug)]
 pub struct Reader {
     log: Log,

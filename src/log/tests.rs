@@ -1,4 +1,5 @@
-//! The log on a storage that refuses what it is told to and remembers the order of what it did.
+//! Floor 4's tests: the log on a storage that refuses what it is told to and remembers the order
+//! of what it did.
 
 use std::collections::HashMap;
 use std::io;

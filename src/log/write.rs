@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     pub(crate) next_offset: Offset,
     /// Why nothing can be appended: closed, or poisoned and by what.
     pub(crate) refusal: Option<Refusal>,
-    /// The checkpoint still says that the log was closed; that is withdrawn before the first append.
+    /// The checkpoint still says that the log was closed; withdrawn before the first append.
     pub(crate) clean_mark: bool,
     /// Sealed since the last flush, oldest first; each keeps the descriptor it was written through.
     pub(crate) unsynced: Vec<Arc<SegmentData>>,

@@ -53,7 +53,8 @@ pub(crate) struct DirEntry {
 pub(crate) struct Medium {
     pub(crate) filesystem: &'static str,
     /// Why files here cannot be written through maps, if they cannot: blocks once reserved have to
-    /// stay where they are, and the kernel has to say in an errno what a store would say in a signal.
+    /// stay where they are, and the kernel has to say in an errno what a store would say in a
+    /// signal.
     pub(crate) unmappable: Option<&'static str>,
 }
 
@@ -68,7 +69,8 @@ pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
 
 /// Names, directories, clocks and chance.
 pub(crate) trait Storage: fmt::Debug + Send + Sync {
-    /// The path from the root, links followed where it exists, so that a later change of the working directory changes nothing.
+    /// The path from the root, links followed where it exists, so that a later change of the
+    /// working directory changes nothing.
     fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
     /// What stands there, or `None`; links at the end are not followed.
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
@@ -111,6 +113,6 @@ pub(crate) trait StorageFile: fmt::Debug + Send + Sync {
     fn sync_all(&self) -> io::Result<()>;
     /// A map of the first `length` bytes for reading, all of it published.
     fn map_read(&self, length: usize) -> io::Result<Arc<Map>>;
-    /// A map of `length` bytes, beyond the file's end if need be, for writing. Nothing is published.
+    /// A map of `length` bytes, beyond the file's end if need be, for writing; nothing published.
     fn map_write(&self, length: usize) -> io::Result<MapWriter>;
 }

@@ -31,11 +31,13 @@ pub enum ErrorKind {
     OutOfSpace = -2,
     /// Bytes on the device are not what was written there, or are not there at all.
     ///
-    /// The damage is isolated: the next call goes on behind it. [`Error::lost_offsets`] has the range.
+    /// The damage is isolated: the next call goes on behind it. [`Error::lost_offsets`] has the
+    /// range.
     Corrupt = -3,
     /// The offset is below the log start offset or above the log end offset.
     ///
-    /// [`Error::valid_offsets`] tells what can be read now. The same offset fails again: seek first.
+    /// [`Error::valid_offsets`] tells what can be read now. The same offset fails again: seek
+    /// first.
     OffsetOutOfRange = -4,
     /// The record or batch is larger than the log takes. It was not appended.
     ///

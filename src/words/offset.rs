@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The logical number of a record: assigned once at append, one higher than its predecessor's.
 ///
-/// Offsets are Kafka's: signed 64-bit, from 0 upwards. A negative one is never assigned; handed to a
-/// call it is answered with [`ErrorKind::OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange).
+/// Offsets are Kafka's: signed 64-bit, from 0 upwards. A negative one is never assigned; handed to
+/// a call it is answered with [`ErrorKind::OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange).
 ///
 /// # Examples
 /// ```

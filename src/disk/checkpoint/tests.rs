@@ -1,4 +1,4 @@
-//! The checkpoint on the operating system's files.
+//! Floor 3's tests: the checkpoint on the operating system's files.
 
 use std::fs;
 use std::path::Path;
