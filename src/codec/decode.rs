@@ -35,8 +35,8 @@ pub(crate) fn check_header(
     if header.base_offset < 0 {
         return Err(DecodeError::new("the batch's base offset is negative", 0));
     }
-    if header.last_offset_delta < 0 || header.count < 0 {
-        return Err(DecodeError::new("the batch's record count is negative", 23));
+    if !(0..i32::MAX).contains(&header.last_offset_delta) || header.count < 0 {
+        return Err(DecodeError::new("the batch's record count is out of bounds", 23));
     }
     if header.base_offset.checked_add(i64::from(header.last_offset_delta) + 1).is_none() {
         return Err(DecodeError::new("the batch's offsets run over the highest one", 0));

@@ -208,7 +208,7 @@ pub(crate) fn stamp(batch: &mut [u8], base_offset: i64, seal: &Seal) {
     }
 }
 
-/// Encodes a batch without records that stands over `offsets` missing ones (at least one).
+/// Encodes a batch without records that stands over `offsets` missing ones, 1 to `i32::MAX`.
 pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
     let encoder = BatchEncoder::begin(out, HEADER_BYTES);
     encoder.finish_with(BatchHeader {

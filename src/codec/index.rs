@@ -3,6 +3,9 @@
 //! Floor 1. Both are caches (I5). Their bytes equal those Kafka rebuilds for the same segment
 //! (`OffsetIndex`, `TimeIndex`, `LogSegment.recover`).
 
+/// Entries that room is made for ahead: an interval of a few bytes would ask for gigabytes.
+const ROOM_MAX: usize = 1 << 16;
+
 /// Bytes of an index entry: relative offset i32, position i32.
 pub(crate) const INDEX_ENTRY_BYTES: usize = 8;
 /// Bytes of a time index entry: timestamp i64, relative offset i32.
@@ -30,10 +33,11 @@ pub(crate) struct IndexEntries {
 }
 
 impl IndexEntries {
-    /// Room for a segment of this size: no entry allocates afterwards.
-    pub(crate) fn with_room(interval_bytes: usize, segment_bytes: usize) -> IndexEntries {
-        let room = segment_bytes / interval_bytes.max(1) + 1;
-        IndexEntries { entries: Vec::with_capacity(room), times: Vec::with_capacity(room + 1) }
+    /// Room for a segment of this size, within reason: no entry allocates afterwards.
+    pub(crate) fn make_room(&mut self, interval_bytes: usize, segment_bytes: usize) {
+        let room = (segment_bytes / interval_bytes.max(1) + 1).min(ROOM_MAX);
+        self.entries.reserve(room.saturating_sub(self.entries.len()));
+        self.times.reserve((room + 1).saturating_sub(self.times.len()));
     }
 
     /// Takes in what the rule said is due.

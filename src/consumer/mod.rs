@@ -54,7 +54,7 @@ impl ConsumerOptions {
 ///
 /// Poll, process, commit: after a restart the consumer of the same name goes on at its committed
 /// offset. Commits survive the death of the process at once, and a power cut once the checkpoint
-/// was synced, which [`Consumer::sync`] forces and every clean close and roll does.
+/// was synced: by [`Consumer::sync`], by a clean close, and by the first flush after a roll.
 ///
 /// # Examples
 /// ```
@@ -116,14 +116,16 @@ impl Log {
         check_name(name)?;
         let inner = &*self.inner;
         inner.check_open()?;
-        let visible = inner.visible_end(options.visibility);
-        let start = match options.start {
-            OffsetSpec::Latest => visible,
-            start => inner.resolve(start)?,
+        let start = || {
+            let visible = inner.visible_end(options.visibility);
+            match options.start {
+                OffsetSpec::Latest => Ok(visible),
+                start => inner.resolve(start).and_then(|start| match start <= visible {
+                    true => Ok(start),
+                    false => Err(inner.out_of_range(start)),
+                }),
+            }
         };
-        if start > visible {
-            return Err(inner.out_of_range(start));
-        }
         if !inner.open_consumers.lock().insert(name.to_owned()) {
             let text = format!("the consumer '{name}' is open already");
             return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
@@ -199,7 +201,7 @@ fn visibility_of(consumer: &ConsumerState) -> Visibility {
 fn find_or_add(
     state: &mut State,
     name: &str,
-    start: Offset,
+    start: impl FnOnce() -> Result<Offset>,
     options: &ConsumerOptions,
 ) -> Result<(Offset, bool)> {
     if let Some(found) = state.consumers.iter().find(|consumer| consumer.name == name) {
@@ -217,6 +219,7 @@ fn find_or_add(
             limits::CONSUMERS_MAX
         )));
     }
+    let start = start()?;
     let durable = options.visibility == Visibility::Durable;
     state.consumers.push(ConsumerState { name: name.to_owned(), durable, committed: start });
     Ok((start, true))
@@ -246,10 +249,11 @@ impl Consumer {
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.reader.read().inspect_err(|error| {
-            let lost = error.lost_offsets().map_or(0, |lost| lost.end - lost.start);
-            self.missed += lost.max(0).unsigned_abs();
-        })
+        let read = self.reader.read();
+        let lost = read.as_ref().err().and_then(Error::lost_offsets);
+        let lost = lost.map_or(0, |lost| (lost.end - lost.start).max(0).unsigned_abs());
+        self.missed += lost;
+        read
     }
 
     /// The name.
@@ -330,8 +334,8 @@ impl Consumer {
         (end - self.committed).max(0).unsigned_abs()
     }
 
-    /// Records that were there once and could not be read: taken by retention before this consumer
-    /// came to them, or damaged.
+    /// Records that were there once and could not be read: damaged, or taken before this consumer
+    /// came to them. Offsets the log itself passed over at recovery are in its report instead.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed

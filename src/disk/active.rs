@@ -70,7 +70,7 @@ impl ActiveSegment {
         let resume = Resume {
             position: 0,
             rule: IndexRule::new(base.get(), env.index_interval_bytes),
-            entries: IndexEntries::with_room(env.index_interval_bytes, env.segment_bytes),
+            entries: IndexEntries::default(),
         };
         let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
         let wanted = if whole { env.segment_bytes } else { step };
@@ -104,7 +104,8 @@ impl ActiveSegment {
         file: Arc<dyn StorageFile>,
         resume: Resume,
     ) -> Result<ActiveSegment> {
-        let Resume { position, rule, entries } = resume;
+        let Resume { position, rule, mut entries } = resume;
+        entries.make_room(env.index_interval_bytes, env.segment_bytes);
         let path = || env.dir.join(names::segment_file(base, Part::Log));
         // A segment written under a larger `segment_bytes` keeps its room but takes no more.
         let capacity = env.segment_bytes.max(position);
@@ -241,9 +242,10 @@ impl ActiveSegment {
         })?;
         self.ready = self.position;
         self.allocated = self.position;
-        let closing = self.rule.finish();
-        self.data.add_to_index(closing);
-        let entries = self.data.index_entries();
+        // Only what is written gets the closing entry: if the roll fails, appending goes on.
+        let closing = self.rule.clone().finish();
+        let mut entries = self.data.index_entries();
+        entries.add(closing);
         // A cache (I5): where there is no room for it, the first lookup scans instead.
         let _ = index_file::write(&*env.storage, &env.dir, self.data.base, &entries);
         Ok(CleanMark {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
+use crate::disk::meta::replace_synced;
 use crate::disk::state::{NEWER, State};
 use crate::disk::{Env, names, read_small};
 use crate::sys::{Access, MapWriter, StorageFile};
@@ -48,6 +49,8 @@ pub(crate) struct Checkpoint {
     dirty: bool,
     /// The newest slot found at open may never have been synced; it is before the first change.
     settled: bool,
+    /// A sync failed: what the device holds is unknown, and nothing is written any more (I8).
+    failed: bool,
     buffer: Vec<u8>,
 }
 
@@ -94,9 +97,11 @@ impl Checkpoint {
             loaded.state.is_some() && file.len().is_ok_and(|found| found == length as u64)
         });
         let Some(file) = usable else {
-            return Checkpoint::create(env, loaded.slot_bytes, loaded.number, state);
+            let created = Checkpoint::create(env, loaded.slot_bytes, loaded.number, state);
+            return created.map_err(|(error, _)| error);
         };
-        let map = map_file(env, &path, &file, length)?;
+        let map = map_file(env, &file, length)
+            .map_err(|error| Error::io("cannot map the checkpoint", &path, error))?;
         Ok(Checkpoint {
             path,
             file,
@@ -109,13 +114,21 @@ impl Checkpoint {
             under_sync: None,
             dirty: false,
             settled: false,
+            failed: false,
             buffer: Vec::new(),
         })
     }
 
     /// Makes the file under another name with `state` in its first area, syncs it, and puts it in
     /// the old one's place.
-    fn create(env: &Env, slot_bytes: usize, number: u64, state: &State) -> Result<Checkpoint> {
+    ///
+    /// The second part of the error says that the old file is gone: then there is no way back.
+    fn create(
+        env: &Env,
+        slot_bytes: usize,
+        number: u64,
+        state: &State,
+    ) -> std::result::Result<Checkpoint, (Error, bool)> {
         let path = env.dir.join(names::CHECKPOINT);
         let mut buffer = Vec::new();
         state.encode(number + 1, &mut buffer);
@@ -126,12 +139,8 @@ impl Checkpoint {
         let length = AREAS * SLOTS * slot_bytes;
         // Written zeros, not a hole: every block is there before a map stores to it.
         buffer.resize(length, 0);
-        crate::disk::meta::replace_synced(&*env.storage, &path, &buffer)?;
-        let file = env
-            .storage
-            .open(&path, Access::ReadWrite)
-            .map_err(|error| Error::io("cannot open the checkpoint", &path, error))?;
-        let map = map_file(env, &path, &file, length)?;
+        let (file, map) =
+            replace_synced(&*env.storage, &path, &buffer, |file| map_file(env, file, length))?;
         buffer.clear();
         Ok(Checkpoint {
             path,
@@ -145,6 +154,7 @@ impl Checkpoint {
             under_sync: None,
             dirty: false,
             settled: true,
+            failed: false,
             buffer,
         })
     }
@@ -152,15 +162,20 @@ impl Checkpoint {
     /// Writes the state. Mapped: a store, no system call; by position: one. It survives the death
     /// of the process at once, and a power cut after the next sync.
     pub(crate) fn write(&mut self, env: &Env, state: &State) -> Result<()> {
+        self.check_failed()?;
         if !self.settled {
-            self.file
-                .sync_all()
-                .map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+            let synced = self.file.sync_all();
+            self.failed = synced.is_err();
+            synced.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
             self.settled = true;
         }
         state.encode(self.number + 1, &mut self.buffer);
         if self.buffer.len() > self.slot_bytes {
-            *self = Checkpoint::create(env, self.slot_bytes, self.number, state)?;
+            let grown = Checkpoint::create(env, self.slot_bytes, self.number, state);
+            *self = grown.map_err(|(error, replaced)| {
+                self.failed = replaced;
+                error
+            })?;
             return Ok(());
         }
         let at = (self.writing * SLOTS + self.slot) * self.slot_bytes;
@@ -181,9 +196,10 @@ impl Checkpoint {
     /// Begins a sync: what was written so far is under sync, and further changes go elsewhere.
     /// `None` if everything is synced. The caller syncs the file without holding the checkpoint's
     /// lock, one at a time, and then says how it went.
-    pub(crate) fn begin_sync(&mut self) -> Option<Arc<dyn StorageFile>> {
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn StorageFile>>> {
+        self.check_failed()?;
         if !self.dirty {
-            return None;
+            return Ok(None);
         }
         debug_assert!(self.under_sync.is_none(), "one sync at a time");
         self.under_sync = Some(self.writing);
@@ -192,12 +208,26 @@ impl Checkpoint {
             .unwrap_or_default();
         self.slot = 0;
         self.dirty = false;
-        Some(Arc::clone(&self.file))
+        Ok(Some(Arc::clone(&self.file)))
+    }
+
+    /// Whether a sync failed, so that the log has to be poisoned.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    fn check_failed(&self) -> Result<()> {
+        if self.failed {
+            let text = "an earlier sync of the checkpoint failed";
+            return Err(Error::new(ErrorKind::Poisoned, text).at(&self.path));
+        }
+        Ok(())
     }
 
     /// Ends the sync that was begun. After a failed one the log is poisoned and writes no more.
     pub(crate) fn end_sync(&mut self, done: std::io::Result<()>) -> Result<()> {
         let area = self.under_sync.take();
+        self.failed |= done.is_err();
         done.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
         self.synced = area.unwrap_or(self.synced);
         Ok(())
@@ -206,7 +236,7 @@ impl Checkpoint {
     /// Writes the state and syncs it, with nobody else around.
     pub(crate) fn write_synced(&mut self, env: &Env, state: &State) -> Result<()> {
         self.write(env, state)?;
-        match self.begin_sync() {
+        match self.begin_sync()? {
             Some(file) => {
                 let done = file.sync_data();
                 self.end_sync(done)
@@ -218,19 +248,15 @@ impl Checkpoint {
 
 fn map_file(
     env: &Env,
-    path: &std::path::Path,
     file: &Arc<dyn StorageFile>,
     length: usize,
-) -> Result<Option<MapWriter>> {
+) -> std::io::Result<Option<MapWriter>> {
     if !env.mapped {
         return Ok(None);
     }
-    let map = || -> std::io::Result<MapWriter> {
-        let mut map = file.map_write(length)?;
-        map.populate(0..length)?;
-        Ok(map)
-    };
-    map().map(Some).map_err(|error| Error::io("cannot map the checkpoint", path, error))
+    let mut map = file.map_write(length)?;
+    map.populate(0..length)?;
+    Ok(Some(map))
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! Floor 3. Text, a `key=value` a line, so that a person can read it; the last line is a CRC-32 of
 //! those before it. Written under another name, synced, then renamed: there whole or not at all.
 
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::codec::crc::crc32;
 use crate::disk::{names, read_small};
-use crate::sys::Storage;
+use crate::sys::{Storage, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
@@ -96,18 +98,26 @@ impl Meta {
     /// Writes the file, whole or not at all, and syncs it and its name.
     pub(crate) fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
         let path = dir.join(names::META);
-        replace_synced(storage, &path, self.to_text().as_bytes())
+        let written = replace_synced(storage, &path, self.to_text().as_bytes(), |_| Ok(()));
+        written.map(drop).map_err(|(error, _)| error)
     }
 }
 
-/// Writes a file under another name, syncs it, renames it and syncs the directory.
-pub(crate) fn replace_synced(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a file under another name, syncs it, lets `prepare` have it, renames it and syncs the
+/// directory. Before the rename an error leaves the old file as it was; the second part of the
+/// error says that it came after.
+pub(crate) fn replace_synced<T>(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&Arc<dyn StorageFile>) -> io::Result<T>,
+) -> std::result::Result<(Arc<dyn StorageFile>, T), (Error, bool)> {
     let mut new = path.as_os_str().to_owned();
     new.push(names::NEW_SUFFIX);
     let new = Path::new(&new);
-    let write = || -> std::io::Result<()> {
+    let write = || -> io::Result<(Arc<dyn StorageFile>, T)> {
         let file = match storage.create_new(new) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 storage.unlink(new)?;
                 storage.create_new(new)?
             }
@@ -115,14 +125,19 @@ pub(crate) fn replace_synced(storage: &dyn Storage, path: &Path, bytes: &[u8]) -
         };
         file.write_all_at(0, bytes)?;
         file.sync_all()?;
+        let prepared = prepare(&file)?;
         storage.rename(new, path)?;
-        path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir))
+        Ok((file, prepared))
     };
-    write().map_err(|error| {
+    let written = write().map_err(|error| {
         // Best effort: what is left is removed at the next open as well.
         let _ = storage.unlink(new);
-        Error::io("cannot write a file", path, error)
-    })
+        (Error::io("cannot write a file", path, error), false)
+    })?;
+    match path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir)) {
+        Ok(()) => Ok(written),
+        Err(error) => Err((Error::sync("cannot sync the name of a file", path, error), true)),
+    }
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ impl Walker {
 
     /// Whether only zeros follow: preallocated space that was never written, or never cut off.
     fn is_zero_to_end(&self, data: &SegmentData) -> Result<bool> {
-        last_nonzero(data, self.position).map(|last| last.is_none())
+        is_zero(data, self.position)
     }
 
     /// Moves to the next whole batch of this log behind a damaged stretch and returns its base
@@ -163,6 +163,8 @@ impl Walker {
         until: Offset,
     ) -> Result<Option<Offset>> {
         let mut from = self.position + 1;
+        // Bytes made for it could claim a long batch at every position.
+        let mut budget = data.published().saturating_sub(from).saturating_mul(4);
         loop {
             let chunk = data.window(from, limits::SCAN_CHUNK_BYTES)?;
             if chunk.len() < HEADER_BYTES {
@@ -175,6 +177,8 @@ impl Walker {
                 let left = data.published().saturating_sub(from + at);
                 let Ok(header) = check_header(candidate, left, seal) else { continue };
                 let size = header.size().unwrap_or(usize::MAX);
+                let Some(left) = budget.checked_sub(size) else { return Ok(None) };
+                budget = left;
                 let batch = data.window(from + at, size)?;
                 if batch.get(CRC_FROM..size).is_some_and(|bytes| crc32c(bytes) == header.crc) {
                     self.skip_to(from + at, Offset::new(header.base_offset));
@@ -195,6 +199,21 @@ impl Walker {
         };
         let base = i64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]);
         magic.cast_signed() == MAGIC && base >= self.next_offset.get() && base < until.get()
+    }
+}
+
+/// Whether all bytes at and behind `from` are zero.
+pub(crate) fn is_zero(data: &SegmentData, from: usize) -> Result<bool> {
+    let mut at = from;
+    loop {
+        let chunk = data.window(at, limits::READ_CHUNK_BYTES)?;
+        if chunk.is_empty() {
+            return Ok(true);
+        }
+        if chunk.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += chunk.len();
     }
 }
 

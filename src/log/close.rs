@@ -33,11 +33,16 @@ impl Inner {
         let end = self.log_end_offset();
         let flushed =
             if end > self.durable_offset() { self.flush_until(end).map(drop) } else { Ok(()) };
+        // As the one that flushes: the kernel reports an error to one of two who sync at once.
+        self.group.lead();
         let closed = flushed.and_then(|()| self.seal_and_mark());
+        self.group.end();
         {
             // Under the lock, so that no waiter looks before it and sleeps after it.
             let mut writer = self.writer.lock();
             writer.refusal = Some(Refusal::Closed);
+            // And under this one, so that no commit is written once the directory is free.
+            let _durable = self.checkpoint.lock();
             self.closed.store(true, Ordering::Release);
         }
         self.appended.notify_all();
@@ -51,13 +56,12 @@ impl Inner {
     /// Refuses appends, flushes what came in since the last flush, and writes the mark.
     fn seal_and_mark(&self) -> Result<()> {
         let mut writer = self.writer.lock();
-        if let Some(refusal) = &writer.refusal {
-            return Err(self.refused(refusal));
-        }
+        self.refusal(&mut writer)?;
         // From here on nothing comes in behind the mark.
         writer.refusal = Some(Refusal::Closed);
         if writer.clean_mark {
-            return Ok(());
+            // Nothing was appended, but consumers may have committed.
+            return self.sync_checkpoint_under_writer(&mut writer);
         }
         let mark = writer.active.seal(&self.env)?;
         let data = &writer.active.data;
@@ -67,10 +71,14 @@ impl Inner {
         }
         data.file.sync_all().map_err(failed)?;
         self.env.sync_names()?;
+        if self.failure.get().is_some() {
+            writer.refusal = None;
+            return self.refusal(&mut writer);
+        }
         // Nobody may be syncing the checkpoint while the mark is written behind the lock.
         let _one_at_a_time = self.checkpoint_sync.lock();
         let mut durable = self.checkpoint.lock();
-        let Durable { state, file } = &mut *durable;
+        let Durable { state, file, .. } = &mut *durable;
         state.recovery_point = writer.next_offset;
         state.clean = Some(mark);
         file.write_synced(&self.env, state)?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::disk::segment::SegmentData;
-use crate::log::write::{Refusal, Writer};
+use crate::log::write::Writer;
 use crate::log::{Inner, Log};
 use crate::sys::Event;
 use crate::words::error::{Error, Result};
@@ -28,11 +28,25 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Waits for the end of a flush, or for anything else worth looking at, unless `done`.
-    pub(crate) fn wait_for(&self, most: Duration, done: impl Fn() -> bool) {
-        let seen = self.ended.generation();
-        if !done() {
-            self.ended.wait(seen, Some(most));
+    /// To be read before looking at what [`Group::wait_since`] is to wait for.
+    pub(crate) fn generation(&self) -> u32 {
+        self.ended.generation()
+    }
+
+    /// Waits for the end of a flush, or for anything else worth looking at, since `seen` was read.
+    pub(crate) fn wait_since(&self, seen: u32, most: Duration) {
+        self.ended.wait(seen, Some(most));
+    }
+
+    /// Becomes the one that flushes, after the end of a flush under way; [`Group::end`] gives it
+    /// back.
+    pub(crate) fn lead(&self) {
+        loop {
+            let seen = self.ended.generation();
+            if !self.running.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            self.ended.wait(seen, None);
         }
     }
 
@@ -51,7 +65,7 @@ impl Group {
         self.ended.waiting()
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.served.store(self.waiting(), Ordering::Relaxed);
         self.running.store(false, Ordering::SeqCst);
         self.ended.announce();
@@ -86,9 +100,7 @@ impl Log {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush(&self) -> Result<Offset> {
-        if let Some(refusal) = &self.inner.writer.lock().refusal {
-            return Err(self.inner.refused(refusal));
-        }
+        self.inner.check_refusal()?;
         self.inner.flush_until(self.inner.log_end_offset())
     }
 }
@@ -135,15 +147,13 @@ impl Inner {
     }
 
     pub(crate) fn check_refusal(&self) -> Result<()> {
-        self.writer.lock().refusal.as_ref().map_or(Ok(()), |refusal| Err(self.refused(refusal)))
+        self.refusal(&mut self.writer.lock())
     }
 
     fn flush_once(&self) -> Result<()> {
         let covered = {
             let mut writer = self.writer.lock();
-            if let Some(refusal) = &writer.refusal {
-                return Err(self.refused(refusal));
-            }
+            self.refusal(&mut writer)?;
             cover(&mut writer)
         };
         let done = self.sync_covered(&covered);
@@ -193,14 +203,15 @@ impl Inner {
     /// Refuses everything but reading from now on (I8).
     #[cold]
     pub(crate) fn poison(&self, error: &Error) {
+        self.failure.get_or_init(|| error.to_string());
         self.poison_under_writer(&mut self.writer.lock(), error);
     }
 
     #[cold]
     fn poison_under_writer(&self, writer: &mut Writer, error: &Error) {
-        if writer.refusal.is_none() {
-            writer.refusal = Some(Refusal::Poisoned(error.to_string()));
-        }
+        self.failure.get_or_init(|| error.to_string());
+        // Takes the failure over, so that whoever holds the lock sees one fact.
+        let _ = self.refusal(writer);
         self.appended.notify_all();
         self.group.wake();
     }
@@ -208,7 +219,7 @@ impl Inner {
     /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.
     fn try_sync_checkpoint(&self) -> Result<()> {
         let _one_at_a_time = self.checkpoint_sync.lock();
-        let Some(file) = self.checkpoint.lock().file.begin_sync() else { return Ok(()) };
+        let Some(file) = self.checkpoint.lock().file.begin_sync()? else { return Ok(()) };
         let done = file.sync_data();
         self.checkpoint.lock().file.end_sync(done)
     }

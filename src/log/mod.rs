@@ -23,8 +23,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -100,6 +100,8 @@ pub(crate) struct Inner {
     end: AtomicI64,
     durable: AtomicI64,
     closed: AtomicBool,
+    /// What the first failed sync said (I8): known before anyone waits for the writer's lock.
+    failure: OnceLock<String>,
     /// Milliseconds of the rising clock at the last flush's end.
     flushed_at_ms: AtomicU64,
     writer: Mutex<Writer>,
@@ -119,6 +121,8 @@ pub(crate) struct Inner {
 pub(crate) struct Durable {
     pub(crate) state: State,
     file: Checkpoint,
+    /// The state was changed, but could not be written.
+    unsaved: bool,
 }
 
 impl Log {
@@ -248,11 +252,18 @@ impl Inner {
         change: impl FnOnce(&mut State) -> Result<(T, bool)>,
     ) -> Result<T> {
         let mut durable = self.checkpoint.lock();
-        let Durable { state, file } = &mut *durable;
+        let Durable { state, file, unsaved } = &mut *durable;
+        self.check_open()?;
         let (value, changed) = change(state)?;
-        if changed {
-            self.check_open()?;
-            file.write(&self.env, state)?;
+        if changed || *unsaved {
+            *unsaved = true;
+            let written = file.write(&self.env, state);
+            if let (Err(error), true) = (&written, file.has_failed()) {
+                // The writer's lock cannot be taken below this one; whoever takes it looks here.
+                self.failure.get_or_init(|| error.to_string());
+            }
+            written?;
+            *unsaved = false;
         }
         Ok(value)
     }

@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -31,6 +31,7 @@ use crate::log::write::Writer;
 use crate::log::{Durable, Inner, Log};
 use crate::sys::{Access, FileKind, OsStorage, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
@@ -66,26 +67,34 @@ pub(super) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         segment_bytes: options.segment_bytes,
         index_interval_bytes: options.index_interval_bytes,
     };
-    let bases = list(&env, &mut report)?;
+    let mut bases = list(&env, &mut report)?;
     let mut loaded = checkpoint::load(&env)?;
     report.checkpoint_slots_damaged = loaded.damaged_slots as u64;
     let meta = identify(&env, &mut loaded, &bases, &options, &mut report)?;
     if meta.seal {
         env.seal = Seal::of(meta.log_id);
     }
-    report.created = loaded.state.is_none() && bases.is_empty();
     report.checkpoint_lost = loaded.state.is_none() && !bases.is_empty();
     let first = bases.first().copied().unwrap_or_default();
     let mut state = loaded.state.clone().unwrap_or_else(|| State::new(meta, first));
     state.meta = meta;
     state.open_number += 1;
-    let found = recover(&env, &bases, &mut state, &mut report)?;
+    // A new log's checkpoint comes before its first segment, so that a crash in between is not
+    // taken for a lost one.
+    let created = match report.created {
+        true => Some(Checkpoint::open(&env, &loaded, &state)?),
+        false => None,
+    };
+    let found = recover(&env, &mut bases, &mut state, &mut report)?;
     if report.checkpoint_lost {
         // What is there now has to be told from a torn tail by the next open.
         sync_found(&env, &found)?;
         state.recovery_point = found.end;
     }
-    let mut file = Checkpoint::open(&env, &loaded, &state)?;
+    let mut file = match created {
+        Some(file) => file,
+        None => Checkpoint::open(&env, &loaded, &state)?,
+    };
     if !report.clean {
         // What was found and decided has to survive, so that the next open decides the same (I12).
         file.write_synced(&env, &state)?;
@@ -101,7 +110,6 @@ struct Recovered {
     unsynced: Vec<Arc<SegmentData>>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "each part is made by its own step of `open_on`")]
 fn assemble(
     env: Env,
     options: LogOptions,
@@ -131,11 +139,12 @@ fn assemble(
         end: AtomicI64::new(end.get()),
         durable: AtomicI64::new(state.recovery_point.min(end).get()),
         closed: AtomicBool::new(false),
+        failure: OnceLock::new(),
         flushed_at_ms: AtomicU64::new(u64::try_from(now.as_millis()).unwrap_or(0)),
         writer: Mutex::new(writer),
         appended: Condvar::new(),
         group: Group::default(),
-        checkpoint: Mutex::new(Durable { state, file }),
+        checkpoint: Mutex::new(Durable { state, file, unsaved: false }),
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
         recovery: report,
@@ -154,7 +163,10 @@ fn choose_mode(
     asked: IoMode,
     report: &mut RecoveryReport,
 ) -> Result<bool> {
-    let medium = storage.medium(dir);
+    let mut medium = storage.medium(dir);
+    if asked == IoMode::Auto && medium.unmappable.is_none() && !can_reserve(storage, dir) {
+        medium.unmappable = Some("it cannot reserve blocks");
+    }
     let (mapped, reason) = match (asked, medium.unmappable) {
         (IoMode::Auto, None) => (true, format!("{} keeps reserved blocks", medium.filesystem)),
         (IoMode::Auto, Some(why)) => (false, format!("{}: {why}", medium.filesystem)),
@@ -169,6 +181,22 @@ fn choose_mode(
     report.io_mode_reason = reason;
     Ok(mapped)
 }
+
+/// Whether the filesystem reserves blocks: ext2 and ext3 pass for ext4 and do not. Any other
+/// trouble is left to those who meet it.
+fn can_reserve(storage: &dyn Storage, dir: &Path) -> bool {
+    let path = dir.join(PROBE);
+    let probe = || -> std::io::Result<()> {
+        let file = storage.create_new(&path)?;
+        let reserved = file.allocate(0, 1);
+        storage.unlink(&path)?;
+        reserved
+    };
+    !probe().is_err_and(|error| error.kind() == std::io::ErrorKind::Unsupported)
+}
+
+/// The file [`can_reserve`] makes for a moment.
+const PROBE: &str = "probe.new";
 
 /// The base offsets of the segments there are; removes files that were being made.
 fn list(env: &Env, report: &mut RecoveryReport) -> Result<Vec<Offset>> {
@@ -200,7 +228,8 @@ fn list(env: &Env, report: &mut RecoveryReport) -> Result<Vec<Offset>> {
 
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(names::NEW_SUFFIX).is_some_and(|made| {
-        made == names::META
+        name == PROBE
+            || made == names::META
             || made == names::CHECKPOINT
             || names::parse_segment_file(made).is_some()
     })
@@ -232,14 +261,21 @@ fn identify(
                 found
             }
         }
+        (Some(found), None) if found.seal && is_anothers(env, bases, &found) => {
+            // Batches of a log whose id nobody knows any more are read without their seal.
+            report.seal_lost = true;
+            let meta = Meta { seal: false, ..found };
+            meta.write(storage, dir)?;
+            meta
+        }
         (Some(found), _) => found,
         (None, Some(kept)) => rebuild_meta(env, kept, report)?,
         (None, None) => {
             let id = storage
                 .random()
                 .map_err(|error| Error::io("cannot get random bytes for a log id", dir, error))?;
-            // Batches of a log whose id nobody knows any more are read without their seal.
             report.seal_lost = !bases.is_empty();
+            report.created = bases.is_empty();
             let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
             let meta = Meta { log_id, seal, source: options.mirror_of };
             meta.write(storage, dir)?;
@@ -259,6 +295,12 @@ fn rebuild_meta(env: &Env, meta: Meta, report: &mut RecoveryReport) -> Result<Me
     Ok(meta)
 }
 
+/// Whether the segments hold batches, but none that this log has sealed.
+fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta) -> bool {
+    !seals_first_batch(env, bases, &Seal::of(meta.log_id))
+        && seals_first_batch(env, bases, &Seal::NONE)
+}
+
 /// Whether the first readable batch of a segment was sealed by this log.
 fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
     bases.iter().any(|&base| {
@@ -271,7 +313,7 @@ fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
 /// Finds the end of the log and opens the active segment there.
 fn recover(
     env: &Env,
-    bases: &[Offset],
+    bases: &mut Vec<Offset>,
     state: &mut State,
     report: &mut RecoveryReport,
 ) -> Result<Recovered> {
@@ -337,27 +379,39 @@ fn open_clean(env: &Env, last: Offset, state: &State) -> Result<Option<(ActiveSe
     Ok(Some((active, state.recovery_point)))
 }
 
-/// The scanned segments from the recovery point up to the end of the log.
+/// The scanned segments from the recovery point up to the end of the log: the last ones of them.
 struct Chain {
     scanned: Vec<(Arc<SegmentData>, Scanned)>,
     /// How many segments lie behind the end and go.
     behind: usize,
 }
 
+/// Scans from the segment of the recovery point on. Files that begin before their predecessor's
+/// end are none of the log's: they leave the list.
 fn scan_chain(
     env: &Env,
-    bases: &[Offset],
+    bases: &mut Vec<Offset>,
     recovery_point: Offset,
     report: &mut RecoveryReport,
 ) -> Result<Chain> {
-    let from = match report.checkpoint_lost {
+    let mut from = match report.checkpoint_lost {
         true => 0,
         false => bases.partition_point(|&base| base <= recovery_point).saturating_sub(1),
     };
+    // A file without a whole batch does not say where the log stands; one further down does.
+    while from > 0 && bases.get(from).is_some_and(|base| !begins_whole(env, *base)) {
+        from -= 1;
+    }
     let mut chain = Chain { scanned: Vec::new(), behind: 0 };
-    for (at, &base) in bases.iter().enumerate().skip(from) {
+    let mut at = from;
+    while let Some(&base) = bases.get(at) {
         let expected = chain.scanned.last().map(|(_, scanned)| scanned.next_offset);
-        if let Some(expected) = expected.filter(|&expected| expected != base) {
+        if expected.is_some_and(|expected| base < expected) {
+            note(&mut report.foreign_files, names::segment_file(base, Part::Log));
+            bases.remove(at);
+            continue;
+        }
+        if let Some(expected) = expected.filter(|&expected| expected < base) {
             if base > recovery_point {
                 // Nothing connects it to what is known: it lies behind the end.
                 chain.behind = bases.len() - at;
@@ -374,12 +428,39 @@ fn scan_chain(
         }
         let torn = matches!(scanned.ending, Ending::Torn { .. });
         chain.scanned.push((data, scanned));
+        at += 1;
         if torn {
-            chain.behind = bases.len() - at - 1;
+            chain.behind = bases.len() - at;
             break;
+        }
+        if chain.scanned.len() > limits::UNSYNCED_SEGMENTS_MAX {
+            settle_oldest(env, &mut chain, report)?;
         }
     }
     Ok(chain)
+}
+
+/// Whether a segment's first batch is one of this log, at its place.
+fn begins_whole(env: &Env, base: Offset) -> bool {
+    let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
+    let mut walker = Walker::new(0, base, Gaps::Refused);
+    matches!(walker.next(&data, &env.seal), Ok(Step::Batch(_)))
+}
+
+/// Is done with the oldest scanned segment, so that the files that are open stay few.
+fn settle_oldest(env: &Env, chain: &mut Chain, report: &mut RecoveryReport) -> Result<()> {
+    let (data, found) = chain.scanned.remove(0);
+    write_index(env, &data, &found, report);
+    data.file.sync_all().map_err(|error| Error::sync("cannot sync a segment", &data.path, error))
+}
+
+/// Writes the indexes of a segment that was scanned.
+fn write_index(env: &Env, data: &SegmentData, found: &Scanned, report: &mut RecoveryReport) {
+    let mut entries = found.resume.entries.clone();
+    entries.add(found.resume.rule.clone().finish());
+    // A cache (I5): without it the first lookup scans.
+    let _ = index_file::write(&*env.storage, &env.dir, data.base, &entries);
+    report.indexes_rebuilt += 1;
 }
 
 fn damage(report: &mut RecoveryReport, range: std::ops::Range<Offset>) {
@@ -413,22 +494,19 @@ fn settle(
         last.ending = Ending::Torn { bytes, records: 0 };
     }
     for (sealed, found) in &scanned {
-        // A cache (I5): without it the first lookup scans.
-        let mut entries = found.resume.entries.clone();
-        entries.add(found.resume.rule.clone().finish());
-        let _ = index_file::write(&*env.storage, &env.dir, sealed.base, &entries);
-        report.indexes_rebuilt += 1;
+        write_index(env, sealed, found, report);
     }
     report.indexes_rebuilt += 1;
     let mut unsynced: Vec<_> = scanned.into_iter().map(|(data, _)| data).collect();
     let end = last.next_offset;
     if last.ending == Ending::Damaged {
-        // The damaged file stays as it is; the log goes on in a new one.
-        damage(report, end..floor.max(end));
+        // The damaged file stays as it is, under its name; the log goes on in a new one.
+        let base = floor.max(end).max(data.base + 1);
+        damage(report, end..base);
         unsynced.push(Arc::clone(&data));
-        let active = ActiveSegment::prepare(env, floor.max(end), false)?.install(env)?;
+        let active = ActiveSegment::prepare(env, base, false)?.install(env)?;
         let list = closed_before(bases, behind, &active);
-        return Ok(Recovered { list, active, end: floor.max(end), unsynced });
+        return Ok(Recovered { list, active, end: base, unsynced });
     }
     if let Ending::Torn { bytes, records } = last.ending {
         report.bytes_cut += bytes;

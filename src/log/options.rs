@@ -27,7 +27,8 @@ pub enum FlushPolicy {
     /// A power cut takes what was appended since the last flush.
     #[serde(rename = "interval_ms", with = "millis")]
     Interval(Duration),
-    /// As soon as this many bytes wait for it. A power cut takes at most these.
+    /// As soon as this many bytes wait for it. A power cut takes what came after the last flush:
+    /// fewer than twice these, since a flush takes in only what was there when it began.
     EveryBytes(u64),
     /// Only by [`Log::flush`] and a clean close. A power cut takes what came after the last one.
     Manual,

@@ -98,7 +98,12 @@ impl Reader {
         loop {
             let inner = &*self.log.inner;
             let Some(place) = &mut self.at else {
-                let place = self.enter(self.position)?;
+                let place = match self.enter(self.position) {
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        return Err(self.pass_segment(error));
+                    }
+                    entered => entered?,
+                };
                 let (base, path) = (place.segment.base, place.data.path.clone());
                 self.at = Some(place);
                 let why = "the segment before this one is missing";
@@ -169,7 +174,14 @@ impl Reader {
             return Ok(true);
         }
         let expected = place.walker.next_offset();
-        let data = inner.segments.open(&inner.env, &next)?;
+        let data = match inner.segments.open(&inner.env, &next) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                self.position = self.position.max(next.base);
+                self.at = None;
+                return Err(self.pass_segment(error));
+            }
+            opened => opened?,
+        };
         let path = place.data.path.clone();
         let at = place.walker.position();
         let base = next.base;
@@ -211,6 +223,16 @@ impl Reader {
             }
         };
         Ok(self.pass(first, next, error.what).map(|error| error.at(&path).position(at)))
+    }
+
+    /// Moves behind the segment of the position, which could not be opened.
+    fn pass_segment(&mut self, error: Error) -> Error {
+        let inner = &*self.log.inner;
+        let base = inner.segments.find(self.position).map(|segment| segment.base);
+        let next = base.and_then(|base| inner.segments.after(base)).map(|segment| segment.base);
+        let lost = self.position..next.unwrap_or_else(|| inner.log_end_offset());
+        self.position = lost.end;
+        error.offset(lost.start).range(lost)
     }
 
     /// Moves the position over offsets that cannot be read; an error says which of them were due.

@@ -48,7 +48,7 @@ pub(crate) fn scan(
     until: Offset,
 ) -> Result<Scanned> {
     let mut rule = IndexRule::new(data.base.get(), env.index_interval_bytes);
-    let mut entries = IndexEntries::with_room(env.index_interval_bytes, env.segment_bytes);
+    let mut entries = IndexEntries::default();
     let mut damaged = Vec::new();
     let mut walker = Walker::new(0, data.base, Gaps::Refused);
     let ending = loop {

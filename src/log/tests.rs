@@ -318,9 +318,9 @@ fn sealed_segments_then_the_active_one_then_the_names_are_synced_before_the_offs
             calls.iter().position(|(call, name)| (*call, name.as_str()) == wanted).unwrap()
         };
         let last = at(("sync", segments.last().unwrap()));
-        assert!(
-            last < at(("sync_dir", &dir)) && at(("sync_dir", &dir)) < at(("sync", "checkpoint"))
-        );
+        // The checkpoint was made under this name.
+        let checkpoint = at(("sync", "checkpoint.new"));
+        assert!(last < at(("sync_dir", &dir)) && at(("sync_dir", &dir)) < checkpoint);
     }
 }
 
@@ -398,4 +398,91 @@ fn the_directories_a_log_is_made_in_are_synced_in_their_parents() {
     let expected = [("create_dir", "a"), ("sync_dir", root.as_str()), ("create_dir", "b")];
     let found: Vec<_> = calls.iter().map(|(call, name)| (*call, name.as_str())).collect();
     assert!(found.starts_with(&expected), "{found:?}");
+}
+
+/// I3: what is durable stands in the file as it is, whatever is appended, rolled and reopened.
+#[test]
+fn durable_bytes_never_change() {
+    for mode in MODES {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("00000000000000000000.log");
+        let mut durable: Vec<u8> = Vec::new();
+        for _ in 0..6 {
+            let log = opened(&Scripted::default(), tmp.path(), mode);
+            for _ in 0..13 {
+                log.append([b'x'; 100].as_slice()).unwrap();
+                assert!(std::fs::read(&path).unwrap().starts_with(&durable));
+            }
+            log.flush().unwrap();
+            let end = std::fs::read(&path).unwrap().iter().rposition(|&byte| byte != 0).unwrap();
+            durable = std::fs::read(&path).unwrap()[..=end].to_vec();
+        }
+        assert!(durable.len() > 7000, "the segment was filled and rolled");
+    }
+}
+
+/// A commit that could not be written is written by the next call, although nothing is new in it.
+#[test]
+fn a_commit_that_failed_is_made_up_for_by_its_retry() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let log = opened(&script, tmp.path(), IoMode::Positioned);
+    for _ in 0..9 {
+        log.append("x").unwrap();
+    }
+    let mut consumer = log.consumer("c").unwrap();
+    script.refuse("write", EIO);
+    assert!(consumer.commit_offset(Offset::new(7)).is_err());
+    assert_eq!(consumer.committed(), Offset::ZERO);
+    script.allow_all();
+    consumer.commit_offset(Offset::new(7)).unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(tmp.path()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let log = opened(&Scripted::default(), copy.path(), IoMode::Positioned);
+    assert_eq!(log.consumer("c").unwrap().committed().get(), 7);
+}
+
+/// I8: a failed sync of the checkpoint is final too, whoever met it.
+#[test]
+fn a_failed_sync_of_the_checkpoint_poisons_the_log() {
+    for mode in MODES {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        let log = opened(&script, tmp.path(), mode);
+        log.append("x").unwrap();
+        log.flush().unwrap();
+        let mut consumer = log.consumer("c").unwrap();
+        consumer.commit_offset(Offset::new(1)).unwrap();
+        script.refuse("sync", EIO);
+        assert_eq!(kind(consumer.sync()), ErrorKind::Io);
+        script.allow_all();
+        assert_eq!(kind(consumer.sync()), ErrorKind::Poisoned);
+        assert_eq!(kind(log.append("x")), ErrorKind::Poisoned);
+        drop(consumer);
+        assert_eq!(kind(log.close()), ErrorKind::Poisoned);
+        // The first append after a clean close syncs the checkpoint first.
+        opened(&script, tmp.path(), mode).append("x").unwrap();
+        let log = opened(&script, tmp.path(), mode);
+        assert!(log.recovery().clean);
+        script.refuse("sync", ENOSPC);
+        assert_eq!(kind(log.append("x")), ErrorKind::Io);
+        script.allow_all();
+        assert_eq!(kind(log.append("x")), ErrorKind::Poisoned);
+        assert_eq!(kind(log.flush()), ErrorKind::Poisoned);
+    }
+}
+
+/// A clean close syncs what consumers committed, also where nothing was appended.
+#[test]
+fn a_close_without_appends_syncs_the_commits() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    opened(&script, tmp.path(), IoMode::Mapped).append("x").unwrap();
+    let log = opened(&script, tmp.path(), IoMode::Mapped);
+    let mut consumer = log.consumer("c").unwrap();
+    consumer.commit_offset(Offset::new(1)).unwrap();
+    script.take_calls();
+    drop(consumer);
+    log.close().unwrap();
+    assert_eq!(script.take_calls(), [("sync", "checkpoint".to_owned())]);
 }

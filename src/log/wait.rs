@@ -35,6 +35,7 @@ impl Log {
         inner.keep_interval();
         let start = inner.env.storage.now_mono();
         loop {
+            let seen = inner.group.generation();
             inner.check_open()?;
             if inner.visible_end(visibility) > offset {
                 return Ok(true);
@@ -50,7 +51,13 @@ impl Log {
                 inner.check_refusal()?;
                 continue;
             }
-            inner.sleep(offset, visibility, flush_in.map_or(left, |due| due.min(left)));
+            // An append by another thread makes a flush due without waking this one.
+            let interval = match inner.options.flush {
+                FlushPolicy::Interval(interval) => interval,
+                _ => Duration::MAX,
+            };
+            let most = flush_in.unwrap_or(interval).min(left);
+            inner.sleep(offset, visibility, seen, most);
         }
     }
 }
@@ -72,21 +79,15 @@ impl Inner {
     }
 
     /// Sleeps until the end moves, the log is closed or poisoned, or `most` is over.
-    fn sleep(&self, offset: Offset, visibility: Visibility, most: Duration) {
-        match visibility {
-            Visibility::Written => {
-                let mut writer = self.writer.lock();
-                if writer.next_offset <= offset && !self.is_closed() {
-                    self.appended.wait_for(&mut writer, most);
-                }
+    fn sleep(&self, offset: Offset, visibility: Visibility, seen: u32, most: Duration) {
+        // Only what is written can become durable: until then an append is what is waited for.
+        if visibility == Visibility::Written || self.log_end_offset() <= offset {
+            let mut writer = self.writer.lock();
+            if writer.next_offset <= offset && self.refusal(&mut writer).is_ok() {
+                self.appended.wait_for(&mut writer, most);
             }
-            // An append has to wake this one too: only then a flush becomes due.
-            Visibility::Durable if self.log_end_offset() <= offset => {
-                self.sleep(offset, Visibility::Written, most);
-            }
-            Visibility::Durable => {
-                self.group.wait_for(most, || self.durable_offset() > offset || self.is_closed());
-            }
+        } else {
+            self.group.wait_since(seen, most);
         }
     }
 }

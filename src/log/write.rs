@@ -205,7 +205,7 @@ impl Inner {
         count: i32,
         max_timestamp: i64,
     ) -> Result<Range<Offset>> {
-        if writer.refusal.is_some() || writer.clean_mark {
+        if writer.refusal.is_some() || writer.clean_mark || self.failure.get().is_some() {
             self.admit(writer)?;
         }
         let base = writer.next_offset;
@@ -231,9 +231,7 @@ impl Inner {
     /// has to be withdrawn, and that synced, before the first byte.
     #[cold]
     fn admit(&self, writer: &mut Writer) -> Result<()> {
-        if let Some(refusal) = &writer.refusal {
-            return Err(self.refused(refusal));
-        }
+        self.refusal(writer)?;
         self.change_state(|state| {
             state.clean = None;
             Ok(((), true))
@@ -243,13 +241,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Why the log takes nothing more, if it does not.
     #[cold]
-    pub(crate) fn refused(&self, refusal: &Refusal) -> Error {
-        match refusal {
-            Refusal::Closed => self.closed_error(),
-            Refusal::Poisoned(why) => {
-                Error::new(ErrorKind::Poisoned, format!("an earlier sync failed ({why})"))
-                    .at(&self.env.dir)
+    pub(crate) fn refusal(&self, writer: &mut Writer) -> Result<()> {
+        if let (None, Some(why)) = (&writer.refusal, self.failure.get()) {
+            writer.refusal = Some(Refusal::Poisoned(why.clone()));
+        }
+        match &writer.refusal {
+            None => Ok(()),
+            Some(Refusal::Closed) => Err(self.closed_error()),
+            Some(Refusal::Poisoned(why)) => {
+                let text = format!("an earlier sync failed ({why})");
+                Err(Error::new(ErrorKind::Poisoned, text).at(&self.env.dir))
             }
         }
     }

@@ -175,3 +175,36 @@ impl Deref for Pinned {
         bytes.unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Pinned;
+    use crate::sys::{OsStorage, Storage};
+
+    /// I9: nobody reads beyond the published end, and nobody stores below it.
+    #[test]
+    fn a_map_is_read_below_and_written_above_its_published_end_only() {
+        let tmp = tempfile::tempdir().unwrap();
+        let file = OsStorage.create_new(&tmp.path().join("file")).unwrap();
+        file.write_all_at(0, &[0; 8192]).unwrap();
+        let mut writer = file.map_write(8192).unwrap();
+        let map = Arc::clone(writer.map());
+        writer.store(0, b"first");
+        assert_eq!(map.bytes(0..5), None);
+        writer.publish(5);
+        assert_eq!(map.bytes(0..5), Some(b"first".as_slice()));
+        assert_eq!(map.bytes(0..6), None);
+        let pinned = Pinned::of_map(&map, 1..5).unwrap();
+        writer.store(5, b"second");
+        for (position, length) in [(4, 1), (8190, 3), (usize::MAX, 1)] {
+            let bytes = &[9; 3][..length];
+            let store = std::panic::AssertUnwindSafe(|| writer.store(position, bytes));
+            assert!(std::panic::catch_unwind(store).is_err(), "{position}");
+        }
+        drop((writer, map, file, tmp));
+        assert_eq!(&*pinned, b"irst", "what is pinned outlives everything");
+        assert!(pinned.slice(0..5).is_none());
+    }
+}

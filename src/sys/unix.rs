@@ -40,9 +40,9 @@ pub(super) fn allocate(_file: &File, _from: u64, _to: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Seconds have 32 or 64 bits, by target.
-fn wide(seconds: impl Into<i64>) -> i64 {
-    seconds.into()
+/// The C library's numbers have 32 or 64 bits, by target.
+fn wide(number: impl Into<i64>) -> i64 {
+    number.into()
 }
 
 /// A clock to the tick, a few nanoseconds a call; the fine ones cost five times as much.
@@ -121,7 +121,7 @@ fn filesystem_magic(dir: &Path) -> Option<u32> {
     // SAFETY: the call returned 0, so it filled the whole struct.
     let kind = unsafe { found.assume_init() }.f_type;
     // The word's width and sign differ by target; the magic has 32 bits.
-    u32::try_from(kind & 0xffff_ffff).ok()
+    u32::try_from(wide(kind) & 0xffff_ffff).ok()
 }
 
 /// MADV_POPULATE_WRITE came with Linux 5.14.

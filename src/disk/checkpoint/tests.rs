@@ -48,7 +48,7 @@ fn the_newest_change_is_found_in_both_modes() {
             checkpoint.write(&env, &state(point)).unwrap();
             assert_eq!(loaded_point(&env), Some(point));
             if point % 3 == 0 {
-                let file = checkpoint.begin_sync().unwrap();
+                let file = checkpoint.begin_sync().unwrap().unwrap();
                 checkpoint.write(&env, &state(point * 100)).unwrap();
                 assert_eq!(loaded_point(&env), Some(point * 100));
                 checkpoint.end_sync(file.sync_data()).unwrap();
@@ -73,7 +73,7 @@ fn changes_during_and_after_a_sync_spare_what_is_synced() {
         let synced = fs::read(&path).unwrap();
         let best = loaded_point(&env).unwrap();
         checkpoint.write(&env, &state(round * 1000)).unwrap();
-        let begun = checkpoint.begin_sync().unwrap();
+        let begun = checkpoint.begin_sync().unwrap().unwrap();
         let under_sync = fs::read(&path).unwrap();
         for change in 0..5 {
             checkpoint.write(&env, &state(round * 1000 + change)).unwrap();

@@ -15,8 +15,8 @@ pub(crate) static PEER: Peer = Peer {
     append_ack: "in a ring of the process, written by a thread",
     durable_ack: "on the device: append and flush(), one fdatasync for all that wait",
     append_remark: "",
-    durable_remark: "killed once the next segment is made, it numbers from 0 again; what it appends \
-                     then is not found",
+    durable_remark: "killed once the next segment is made, it numbers from 0 again; what it \
+                     appends then is not found",
     open,
 };
 
