@@ -28,7 +28,7 @@ use crate::log::options::{IoMode, LogOptions};
 use crate::log::report::{ConsumerMoved, RecoveryReport};
 use crate::log::scan::{Ending, Scanned, scan, whole_records};
 use crate::log::write::Writer;
-use crate::log::{Durable, Inner, Log};
+use crate::log::{Durable, Inner, Log, OwnLines};
 use crate::sys::{Access, FileKind, OsStorage, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -136,12 +136,12 @@ fn assemble(
     let inner = Inner {
         segments: SegmentSet::new(list),
         log_start: AtomicI64::new(state.log_start.get()),
-        end: AtomicI64::new(end.get()),
+        end: OwnLines(AtomicI64::new(end.get())),
         durable: AtomicI64::new(state.recovery_point.min(end).get()),
         closed: AtomicBool::new(false),
         failure: OnceLock::new(),
         flushed_at_ms: AtomicU64::new(u64::try_from(now.as_millis()).unwrap_or(0)),
-        writer: Mutex::new(writer),
+        writer: OwnLines(Mutex::new(writer)),
         appended: Condvar::new(),
         group: Group::default(),
         checkpoint: Mutex::new(Durable { state, file, unsaved: false }),
