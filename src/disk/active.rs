@@ -203,7 +203,7 @@ impl ActiveSegment {
     fn allocate(&mut self, wanted: usize, needed: usize) -> Result<()> {
         let page_end = needed.next_multiple_of(PAGE_BYTES).min(wanted);
         let reserved = match self.try_allocate(wanted) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && page_end < wanted => {
+            Err(error) if is_full(&error) && page_end < wanted => {
                 self.try_allocate(page_end).map(|()| page_end)
             }
             done => done.map(|()| wanted),
@@ -255,6 +255,10 @@ impl ActiveSegment {
             closing_time: closing.time.is_some(),
         })
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Prepared {

@@ -216,7 +216,11 @@ impl Reader {
             None => {
                 // Nothing whole is left in this segment: its successor's base, or the log's end,
                 // is where reading goes on.
-                let (published, end) = (place.data.published(), inner.log_end_offset());
+                // Both under the lock, so that no append falls between them.
+                let (published, end) = {
+                    let writer = inner.writer.lock();
+                    (place.data.published(), writer.next_offset)
+                };
                 let next = successor.unwrap_or(end);
                 place.walker.skip_to(published, next);
                 next

@@ -3,11 +3,8 @@
 //! Floor 2. Thin: one system call a function, its errno as `io::Error`.
 #![expect(unsafe_code, reason = "calls into the C library; every block has its proof")]
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +13,8 @@ use super::Medium;
 /// Reserves blocks for a range and grows the file over it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
     let (Ok(from), Ok(length)) =
         (libc::off_t::try_from(from), libc::off_t::try_from(to.saturating_sub(from)))
     else {
@@ -111,7 +110,9 @@ pub(super) fn medium(dir: &Path) -> Medium {
 
 #[cfg(target_os = "linux")]
 fn filesystem_magic(dir: &Path) -> Option<u32> {
-    let path = CString::new(dir.as_os_str().as_bytes()).ok()?;
+    use std::os::unix::ffi::OsStrExt;
+
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
     let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `path` ends with NUL and outlives the call; `found` is large enough to be filled.
     let failed = unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0;
