@@ -7,29 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use forebay::{
-    Consumer, ConsumerOptions, FlushPolicy, IoMode, Log, Offset, OffsetSpec, Visibility,
+use forebay::{FlushPolicy, IoMode, Offset, OffsetSpec};
+use util::{
+    MODES, batches_of, child, child_role, copy_dir, durable, manual, poll_text, scratch, ten, texts,
 };
-use util::{MODES, batches_of, child, child_role, copy_dir, manual, scratch, texts};
 
 const NOW: Duration = Duration::ZERO;
-
-fn durable() -> ConsumerOptions {
-    ConsumerOptions::new().visibility(Visibility::Durable)
-}
-
-/// A log of ten records "0" to "9", one batch each.
-fn ten(mode: IoMode, dir: &Path) -> Log {
-    let log = manual(mode).open(dir).unwrap();
-    for n in 0..10 {
-        log.append(format!("{n}")).unwrap();
-    }
-    log
-}
-
-fn poll_text(consumer: &mut Consumer) -> Option<Vec<String>> {
-    consumer.poll(NOW).unwrap().map(|batch| texts(&batch))
-}
 
 /// A process that aborts loses no commit, whatever the flush policy.
 #[test]

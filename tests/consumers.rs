@@ -3,30 +3,10 @@
 
 mod util;
 
-use std::path::Path;
 use std::time::Duration;
 
-use forebay::{Consumer, ConsumerOptions, ErrorKind, IoMode, Log, Offset, OffsetSpec, Visibility};
-use util::{MODES, at, copy_dir, kind, manual, scratch, texts};
-
-const NOW: Duration = Duration::ZERO;
-
-fn durable() -> ConsumerOptions {
-    ConsumerOptions::new().visibility(Visibility::Durable)
-}
-
-/// A log of ten records "0" to "9", one batch each.
-fn ten(mode: IoMode, dir: &Path) -> Log {
-    let log = manual(mode).open(dir).unwrap();
-    for n in 0..10 {
-        log.append(format!("{n}")).unwrap();
-    }
-    log
-}
-
-fn poll_text(consumer: &mut Consumer) -> Option<Vec<String>> {
-    consumer.poll(NOW).unwrap().map(|batch| texts(&batch))
-}
+use forebay::{ConsumerOptions, ErrorKind, IoMode, Offset, OffsetSpec, Visibility};
+use util::{MODES, at, copy_dir, durable, kind, manual, poll_text, scratch, ten, texts};
 
 /// A consumer goes on where it committed, not where it had polled to.
 #[test]

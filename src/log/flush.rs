@@ -43,11 +43,16 @@ impl Group {
     pub(crate) fn lead(&self) {
         loop {
             let seen = self.ended.generation();
-            if !self.running.swap(true, Ordering::SeqCst) {
+            if self.try_lead() {
                 return;
             }
             self.ended.wait(seen, None);
         }
+    }
+
+    /// Becomes the one that flushes, unless someone is.
+    fn try_lead(&self) -> bool {
+        !self.running.swap(true, Ordering::SeqCst)
     }
 
     /// Makes every waiter look again. What they look at was changed before.
@@ -110,12 +115,12 @@ impl Inner {
     /// flush that began before a caller's append does not count for it.
     pub(crate) fn flush_until(&self, target: Offset) -> Result<Offset> {
         loop {
-            let seen = self.group.ended.generation();
+            let seen = self.group.generation();
             let durable = self.durable_offset();
             if durable >= target {
                 return Ok(durable);
             }
-            if self.group.running.swap(true, Ordering::SeqCst) {
+            if !self.group.try_lead() {
                 self.group.ended.wait(seen, None);
                 if self.durable_offset() < target {
                     self.check_refusal()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::codec::DecodeError;
 use crate::disk::segment::{Segment, SegmentData};
-use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
+use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker, is_zero};
 use crate::log::batch::RecordBatch;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -170,7 +170,8 @@ impl Reader {
         let Some(place) = &self.at else { return Ok(false) };
         let Some(next) = inner.segments.after(place.segment.base) else { return Ok(false) };
         // Seen only now that a successor is there: all that was published before the roll.
-        if place.walker.position() < place.data.published() && !self.only_zeros_left()? {
+        // What is left may be preallocated space that was never cut off.
+        if !is_zero(&place.data, place.walker.position())? {
             return Ok(true);
         }
         let expected = place.walker.next_offset();
@@ -192,13 +193,6 @@ impl Reader {
             return Err(error.at(&path).position(at));
         }
         Ok(true)
-    }
-
-    /// Whether what is left of the segment is preallocated space that was never cut off.
-    fn only_zeros_left(&self) -> Result<bool> {
-        let Some(place) = &self.at else { return Ok(true) };
-        let left = crate::disk::walk::last_nonzero(&place.data, place.walker.position())?;
-        Ok(left.is_none())
     }
 
     /// Moves behind a damaged stretch and says what is lost by it; nothing, if it lies before the

@@ -12,10 +12,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use forebay::{
-    Error, ErrorKind, FlushPolicy, IoMode, Log, LogOptions, NewRecord, Offset, OffsetSpec, Record,
-    RecordBatch, SegmentFile, Timestamp,
+    Consumer, ConsumerOptions, Error, ErrorKind, FlushPolicy, IoMode, Log, LogOptions, NewRecord,
+    Offset, OffsetSpec, Record, RecordBatch, SegmentFile, Timestamp, Visibility,
 };
 use tempfile::TempDir;
 
@@ -202,4 +203,23 @@ pub(crate) fn child_role() -> Option<(String, PathBuf)> {
 
 pub(crate) fn at(offset: i64) -> OffsetSpec {
     OffsetSpec::At(Offset::new(offset))
+}
+
+/// Options of a consumer that sees durable records only.
+pub(crate) fn durable() -> ConsumerOptions {
+    ConsumerOptions::new().visibility(Visibility::Durable)
+}
+
+/// A log of ten records "0" to "9", one batch each.
+pub(crate) fn ten(mode: IoMode, dir: &Path) -> Log {
+    let log = manual(mode).open(dir).unwrap();
+    for n in 0..10 {
+        log.append(format!("{n}")).unwrap();
+    }
+    log
+}
+
+/// The values of the next batch that is there now.
+pub(crate) fn poll_text(consumer: &mut Consumer) -> Option<Vec<String>> {
+    consumer.poll(Duration::ZERO).unwrap().map(|batch| texts(&batch))
 }
