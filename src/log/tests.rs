@@ -13,7 +13,8 @@ use super::open::open_on;
 use super::{Log, OffsetSpec};
 use crate::log::options::{FlushPolicy, IoMode, LogOptions};
 use crate::sys::{
-    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, OsStorage, Storage, StorageFile,
+    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, OsStorage, Residence, Storage,
+    StorageFile, Task,
 };
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
@@ -108,6 +109,18 @@ impl Storage for Scripted {
     fn now_mono(&self) -> Duration {
         OsStorage.now_mono()
     }
+    fn residence(&self, dir: &Path) -> Option<Residence> {
+        OsStorage.residence(dir)
+    }
+    fn now_boot(&self) -> Duration {
+        OsStorage.now_boot()
+    }
+    fn clock_synchronised(&self) -> bool {
+        OsStorage.clock_synchronised()
+    }
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
+        OsStorage.spawn(name, run)
+    }
     fn yield_now(&self) {}
     fn random(&self) -> io::Result<[u8; 16]> {
         OsStorage.random()
@@ -159,6 +172,9 @@ impl StorageFile for ScriptedFile {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         self.file.allocate(from, length)
+    }
+    fn start_write_out(&self, from: u64, to: u64) {
+        self.file.start_write_out(from, to);
     }
     fn sync_data(&self) -> io::Result<()> {
         let gate = Arc::clone(&self.script.0.lock().gate);

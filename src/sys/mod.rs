@@ -6,9 +6,14 @@
 //! too: every effect is a call, maps are handed out as guarded regions, and time and chance are
 //! asked for rather than taken.
 
+#![allow(dead_code, unused_imports, reason = "their callers come with the next commits")]
+
+#[cfg(target_os = "linux")]
+mod device;
 mod event;
 mod map;
 mod os;
+mod process;
 #[cfg(unix)]
 mod unix;
 
@@ -23,6 +28,7 @@ use crate::words::time::Timestamp;
 pub(crate) use event::Event;
 pub(crate) use map::{Map, MapWriter, Pinned};
 pub(crate) use os::OsStorage;
+pub(crate) use process::Process;
 
 /// How a file is opened. A name that leads to anything but a regular file is refused, symbolic
 /// links included, without blocking on it.
@@ -56,6 +62,24 @@ pub(crate) struct Medium {
     /// stay where they are, and the kernel has to say in an errno what a store would say in a
     /// signal.
     pub(crate) unmappable: Option<&'static str>,
+    /// What the device is, if a power cut may take the neighbours of what is being rewritten: flash
+    /// behind a simple controller.
+    pub(crate) tears: Option<&'static str>,
+}
+
+/// Which run of the kernel, which mount and which directory: while all are the same, everything
+/// that was ever written there is still in the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Residence {
+    pub(crate) boot: [u8; 16],
+    pub(crate) mount: u64,
+    pub(crate) directory: u64,
+}
+
+/// A thread of ours.
+pub(crate) trait Task: fmt::Debug + Send + Sync {
+    /// Waits until it has ended. Called by the thread itself it returns at once.
+    fn join(&mut self);
 }
 
 /// A directory that is open for writing by this process alone. The descriptor that carries the
@@ -87,10 +111,18 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// `None` if someone else holds it, this process included.
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
     fn medium(&self, dir: &Path) -> Medium;
+    /// `None` where the system cannot tell.
+    fn residence(&self, dir: &Path) -> Option<Residence>;
     /// Wall clock, to a few milliseconds; may jump both ways and start in 1970.
     fn now_wall(&self) -> Timestamp;
     /// A clock that only rises, to a few milliseconds.
     fn now_mono(&self) -> Duration;
+    /// A clock that only rises, also while the device sleeps, and restarts with the kernel.
+    fn now_boot(&self) -> Duration;
+    /// Whether the kernel knows that the wall clock was set by a source of time.
+    fn clock_synchronised(&self) -> bool;
+    /// Starts a thread.
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>>;
     /// Lets other threads run.
     fn yield_now(&self);
     fn random(&self) -> io::Result<[u8; 16]>;
@@ -107,6 +139,9 @@ pub(crate) trait StorageFile: fmt::Debug + Send + Sync {
     /// Reserves blocks up to `length` and grows the file to it; the new part reads as zeros. After
     /// an error the file may have grown all the same.
     fn allocate(&self, from: u64, length: u64) -> io::Result<()>;
+    /// Asks the device to begin writing a range, without waiting for it. No promise: a sync is what
+    /// counts, and is shorter afterwards.
+    fn start_write_out(&self, from: u64, to: u64);
     /// Makes the content, and the length where it is needed to read it, survive a power cut.
     fn sync_data(&self) -> io::Result<()>;
     /// [`StorageFile::sync_data`] with everything else the file has.

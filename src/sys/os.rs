@@ -13,7 +13,10 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::map::Region;
-use super::{Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Storage, StorageFile};
+use super::{
+    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Residence, Storage, StorageFile,
+    Task,
+};
 use crate::words::time::Timestamp;
 
 /// The operating system.
@@ -94,8 +97,19 @@ impl Storage for OsStorage {
         #[cfg(not(unix))]
         {
             let _ = dir;
-            Medium { filesystem: "unknown", unmappable: Some("the platform is not Linux") }
+            let unmappable = Some("the platform is not Linux");
+            Medium { filesystem: "unknown", unmappable, tears: None }
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn residence(&self, dir: &Path) -> Option<Residence> {
+        super::unix::residence(dir)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn residence(&self, _dir: &Path) -> Option<Residence> {
+        None
     }
 
     #[inline]
@@ -124,6 +138,26 @@ impl Storage for OsStorage {
             static START: OnceLock<Instant> = OnceLock::new();
             START.get_or_init(Instant::now).elapsed()
         }
+    }
+
+    fn now_boot(&self) -> Duration {
+        #[cfg(unix)]
+        return super::unix::boot();
+        // Not counting sleep only makes ages shorter, never longer.
+        #[cfg(not(unix))]
+        self.now_mono()
+    }
+
+    fn clock_synchronised(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return super::unix::clock_synchronised();
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Box::new(OsTask(Some(thread))))
     }
 
     fn yield_now(&self) {
@@ -200,6 +234,19 @@ fn open_for_lock(dir: &Path) -> io::Result<File> {
 }
 
 #[derive(Debug)]
+struct OsTask(Option<std::thread::JoinHandle<()>>);
+
+impl Task for OsTask {
+    fn join(&mut self) {
+        let Some(thread) = self.0.take() else { return };
+        if thread.thread().id() != std::thread::current().id() {
+            // A panic in it was printed by the panic hook already.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug)]
 struct OsFile {
     file: File,
 }
@@ -247,6 +294,13 @@ impl StorageFile for OsFile {
             let _ = (from, length);
             Err(io::ErrorKind::Unsupported.into())
         }
+    }
+
+    fn start_write_out(&self, from: u64, to: u64) {
+        #[cfg(target_os = "linux")]
+        super::unix::start_write_out(&self.file, from, to);
+        #[cfg(not(target_os = "linux"))]
+        let _ = (from, to);
     }
 
     fn sync_data(&self) -> io::Result<()> {

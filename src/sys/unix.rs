@@ -9,6 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Medium;
+#[cfg(target_os = "linux")]
+use super::{Residence, device};
 
 /// Reserves blocks for a range and grows the file over it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -75,12 +77,80 @@ pub(super) fn mono() -> Duration {
     Duration::new(seconds.unsigned_abs(), nanos)
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
+/// Elsewhere sleep is not counted, which only makes ages shorter.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const BOOT: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+/// Since the kernel started, sleep included.
+pub(super) fn boot() -> Duration {
+    let (seconds, nanos) = clock(BOOT);
+    Duration::new(seconds.unsigned_abs(), nanos)
+}
+
+/// What the kernel's time discipline says: set by NTP, PTP, GPS or whoever tells it.
+#[cfg(target_os = "linux")]
+pub(super) fn clock_synchronised() -> bool {
+    // Asks only: no mode bit is set.
+    let mut state = std::mem::MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: all zeros is a valid timex; with `modes` 0 the call fills it and changes nothing.
+    let code = unsafe { libc::adjtimex(state.as_mut_ptr()) };
+    code >= 0 && code != libc::TIME_ERROR
+}
+
+/// Begins writing dirty pages of a range; a hint.
+#[cfg(target_os = "linux")]
+pub(super) fn start_write_out(file: &File, from: u64, to: u64) {
+    use std::os::fd::AsRawFd;
+
+    let (Ok(from), Ok(length)) =
+        (libc::off64_t::try_from(from), libc::off64_t::try_from(to.saturating_sub(from)))
+    else {
+        return;
+    };
+    // SAFETY: the descriptor is open for the call; no memory is passed. A failure changes nothing:
+    // the sync that counts comes later.
+    unsafe {
+        libc::sync_file_range(file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE);
+    }
+}
+
+/// The boot, the mount and the directory, by which a later open knows that the page cache is still
+/// the one that was written to. The mount's number is never used twice in one boot (Linux 6.8).
+#[cfg(target_os = "linux")]
+pub(super) fn residence(dir: &Path) -> Option<Residence> {
+    use std::os::unix::ffi::OsStrExt;
+
+    const MNT_ID_UNIQUE: u32 = 0x4000;
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
+    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let asked = libc::STATX_INO | MNT_ID_UNIQUE;
+    let (at, into) = (path.as_ptr(), found.as_mut_ptr());
+    // SAFETY: `path` ends with NUL and outlives the call; `found` is large enough to be filled.
+    let failed = unsafe { libc::statx(libc::AT_FDCWD, at, 0, asked, into) } != 0;
+    if failed {
+        return None;
+    }
+    // SAFETY: the call returned 0, so it filled the whole struct.
+    let found = unsafe { found.assume_init() };
+    (found.stx_mask & asked == asked).then(|| Residence {
+        boot: boot.to_be_bytes(),
+        mount: found.stx_mnt_id,
+        directory: found.stx_ino,
+    })
+}
+
 /// The filesystem's kind, and whether reserved blocks can be stored to through a map.
 #[cfg(target_os = "linux")]
 pub(super) fn medium(dir: &Path) -> Medium {
     let Some(kind) = filesystem_magic(dir) else {
-        return Medium { filesystem: "unknown", unmappable: Some("its filesystem is unknown") };
+        let unmappable = Some("its filesystem is unknown");
+        return Medium { filesystem: "unknown", unmappable, tears: None };
     };
+    let tears = device::tearing(dir);
     // The magic numbers of statfs(2).
     let (filesystem, keeps_blocks) = match kind {
         0xef53 => ("ext4", true),
@@ -103,9 +173,9 @@ pub(super) fn medium(dir: &Path) -> Medium {
     } else if !kernel_populates() {
         Some("the kernel is older than 5.14 and cannot populate a map without a signal")
     } else {
-        None
+        tears
     };
-    Medium { filesystem, unmappable }
+    Medium { filesystem, unmappable, tears }
 }
 
 #[cfg(target_os = "linux")]
@@ -144,5 +214,6 @@ fn kernel_populates() -> bool {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn medium(_dir: &Path) -> Medium {
-    Medium { filesystem: "unknown", unmappable: Some("the platform is not Linux") }
+    let unmappable = Some("the platform is not Linux");
+    Medium { filesystem: "unknown", unmappable, tears: None }
 }
