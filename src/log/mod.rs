@@ -3,6 +3,7 @@
 //! Floor 4. Begin with `write` (the way down) and `read` (the way up); `flush` moves the durable
 //! offset, `open` makes a log of what a crash left. Lock order: writer, flush, checkpoint (I10).
 
+mod append_at;
 pub(crate) mod batch;
 mod close;
 mod flush;

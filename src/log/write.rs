@@ -95,7 +95,7 @@ impl Log {
     /// ```
     #[inline]
     pub fn append<'a>(&self, record: impl Into<NewRecord<'a>>) -> Result<Offset> {
-        self.inner.append_record(&record.into())
+        self.inner.append_record(&record.into(), None)
     }
 
     /// Appends records as one batch and returns their offsets: all become visible together, and
@@ -117,37 +117,60 @@ impl Log {
         &self,
         records: impl IntoIterator<Item = R>,
     ) -> Result<Range<Offset>> {
-        let inner = &*self.inner;
-        with_buffer(|buffer| {
-            let now = inner.env.storage.now_wall();
-            let mut encoder = BatchEncoder::begin(buffer, inner.options.batch_bound());
-            for record in records {
-                if encoder.count() == i32::MAX {
-                    return Err(inner.too_large(TooLarge { bytes: limits::BATCH_RECORDS_MAX }));
-                }
-                encoder.push(&record.into(), now).map_err(|found| inner.too_large(found))?;
-            }
-            let count = encoder.count();
-            if count == 0 {
-                inner.check_open()?;
-                let end = inner.log_end_offset();
-                return Ok(end..end);
-            }
-            let max_timestamp = encoder.finish();
-            inner.append_encoded(buffer, count, max_timestamp)
-        })
+        self.inner.append_records(records, None)
     }
 }
 
 impl Inner {
-    fn append_record(&self, record: &NewRecord<'_>) -> Result<Offset> {
+    /// Appends one record; with `expected` only if it gets that offset.
+    #[inline]
+    pub(crate) fn append_record(
+        &self,
+        record: &NewRecord<'_>,
+        expected: Option<Offset>,
+    ) -> Result<Offset> {
         with_buffer(|buffer| {
             let now = self.env.storage.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
             encoder.push(record, now).map_err(|found| self.too_large(found))?;
             let max_timestamp = encoder.finish();
-            Ok(self.append_encoded(buffer, 1, max_timestamp)?.start)
+            Ok(self.append_encoded(buffer, 1, max_timestamp, expected)?.start)
         })
+    }
+
+    /// Appends records as one batch; with `expected` only if its first one gets that offset.
+    #[inline]
+    pub(crate) fn append_records<'a, R: Into<NewRecord<'a>>>(
+        &self,
+        records: impl IntoIterator<Item = R>,
+        expected: Option<Offset>,
+    ) -> Result<Range<Offset>> {
+        with_buffer(|buffer| {
+            let now = self.env.storage.now_wall();
+            let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
+            for record in records {
+                if encoder.count() == i32::MAX {
+                    return Err(self.too_large(TooLarge { bytes: limits::BATCH_RECORDS_MAX }));
+                }
+                encoder.push(&record.into(), now).map_err(|found| self.too_large(found))?;
+            }
+            let count = encoder.count();
+            if count == 0 {
+                return self.append_nothing(expected);
+            }
+            let max_timestamp = encoder.finish();
+            self.append_encoded(buffer, count, max_timestamp, expected)
+        })
+    }
+
+    #[cold]
+    fn append_nothing(&self, expected: Option<Offset>) -> Result<Range<Offset>> {
+        self.check_open()?;
+        if let Some(expected) = expected {
+            self.check_expected(&mut self.writer.lock(), expected)?;
+        }
+        let end = expected.unwrap_or_else(|| self.log_end_offset());
+        Ok(end..end)
     }
 
     #[cold]
@@ -165,11 +188,15 @@ impl Inner {
         batch: &mut [u8],
         count: i32,
         max_timestamp: i64,
+        expected: Option<Offset>,
     ) -> Result<Range<Offset>> {
         if self.meta.source.is_some() {
             return Err(self.mirror_refusal());
         }
         let mut writer = self.writer.lock();
+        if let Some(expected) = expected {
+            self.check_expected(&mut writer, expected)?;
+        }
         let offsets = self.write_batch(&mut writer, batch, count, max_timestamp)?;
         let waiting_bytes = writer.since_flush;
         drop(writer);
