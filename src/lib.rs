@@ -21,6 +21,8 @@ pub use log::{Log, OffsetSpec, Visibility};
 pub use replicator::{
     LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
 };
+#[cfg(feature = "simulation")]
+pub use sys::sim as simulation;
 pub use words::error::{Error, ErrorKind, Result};
 pub use words::log_id::{LogId, ParseLogIdError};
 pub use words::offset::Offset;

@@ -40,7 +40,7 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Log> {
     open_on(Arc::new(OsStorage), dir, options)
 }
 
-pub(super) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Log> {
+pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Log> {
     let looked = |error| Error::io("cannot look at the directory", dir, error);
     let mut dir = storage.absolute(dir).map_err(looked)?;
     if storage.kind(&dir).map_err(looked)?.is_none() {

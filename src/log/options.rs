@@ -148,6 +148,19 @@ impl LogOptions {
         crate::log::open::open(dir.as_ref(), self)
     }
 
+    /// [`LogOptions::open`] on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`LogOptions::open`].
+    ///
+    /// # Examples
+    /// See [`simulation`](crate::simulation).
+    #[cfg(feature = "simulation")]
+    pub fn open_on(self, disk: &crate::sys::sim::Disk, dir: impl AsRef<Path>) -> Result<Log> {
+        self.check()?;
+        crate::log::open::open_on(std::sync::Arc::new(disk.clone()), dir.as_ref(), self)
+    }
+
     fn check(&self) -> Result<()> {
         let segments = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
         if !segments.contains(&self.segment_bytes) {

@@ -22,6 +22,9 @@ pub(super) unsafe trait Region: Send + Sync {
     /// Makes the pages of a range present and writable, or says why not where a store would raise
     /// a signal.
     fn populate(&self, range: Range<usize>) -> io::Result<()>;
+    /// These bytes were stored just now, by the [`MapWriter`]: no kernel watches a simulated map.
+    #[cfg(feature = "simulation")]
+    fn stored(&self, _position: usize, _bytes: &[u8]) {}
 }
 
 /// A mapped file of which the bytes below a published end can be read.
@@ -110,6 +113,8 @@ impl MapWriter {
         // makes this the only store. The pages are present and writable because the caller
         // populated them, so the store raises no signal.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        #[cfg(feature = "simulation")]
+        map.region.stored(position, bytes);
     }
 
     /// Lets readers see everything below `end`.

@@ -14,6 +14,8 @@ mod event;
 mod map;
 mod os;
 mod process;
+#[cfg(feature = "simulation")]
+pub mod sim;
 #[cfg(unix)]
 mod unix;
 
