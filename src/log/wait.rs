@@ -81,13 +81,16 @@ impl Inner {
     /// Sleeps until the end moves, the log is closed or poisoned, or `most` is over.
     fn sleep(&self, offset: Offset, visibility: Visibility, seen: u32, most: Duration) {
         // Only what is written can become durable: until then an append is what is waited for.
-        if visibility == Visibility::Written || self.log_end_offset() <= offset {
+        let unchanged = if visibility == Visibility::Written || self.log_end_offset() <= offset {
             let mut writer = self.writer.lock();
-            if writer.next_offset <= offset && self.refusal(&mut writer).is_ok() {
-                self.appended.wait_for(&mut writer, most);
-            }
+            let waits = writer.next_offset <= offset && self.refusal(&mut writer).is_ok();
+            waits && self.appended.wait_for(&mut writer, most).timed_out()
         } else {
             self.group.wait_since(seen, most);
+            self.group.generation() == seen
+        };
+        if unchanged {
+            self.env.storage.slept(most);
         }
     }
 }

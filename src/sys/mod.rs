@@ -125,6 +125,8 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn clock_synchronised(&self) -> bool;
     /// Starts a thread.
     fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>>;
+    /// A thread has slept this long, and nothing woke it: a simulated clock has to move on.
+    fn slept(&self, _time: Duration) {}
     /// Lets other threads run.
     fn yield_now(&self);
     fn random(&self) -> io::Result<[u8; 16]>;

@@ -95,6 +95,12 @@ impl State {
         next
     }
 
+    /// What the device would have of one file.
+    pub(super) fn content_after(&self, number: u64, keep: &Keep) -> Option<Arc<Content>> {
+        let content = self.kept(keep).contents().remove(&number).map(Arc::new);
+        content.or_else(|| Some(Arc::clone(&self.inodes.get(&number)?.device)))
+    }
+
     /// The state the next process finds: the machine goes on.
     pub(super) fn after_kill(&self) -> State {
         let mut next = self.restarted(self.names.clone(), self.inodes.clone());

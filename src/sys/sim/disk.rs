@@ -179,9 +179,9 @@ impl Disk {
     pub fn advance(&self, by: Duration) {
         let mut state = self.state();
         let clocks = &mut state.clocks;
-        clocks.mono += by;
-        clocks.boot += by;
-        let rest = clocks.wall_rest + by;
+        clocks.mono = clocks.mono.saturating_add(by);
+        clocks.boot = clocks.boot.saturating_add(by);
+        let rest = clocks.wall_rest.saturating_add(by);
         let millis = i64::try_from(rest.as_millis()).unwrap_or(i64::MAX);
         clocks.wall_millis = clocks.wall_millis.saturating_add(millis);
         clocks.wall_rest = Duration::from_nanos(u64::from(rest.subsec_nanos() % 1_000_000));

@@ -48,6 +48,9 @@ mod state;
 mod storage;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

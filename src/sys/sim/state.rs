@@ -14,7 +14,7 @@ use super::chance::Chance;
 use super::content::{Content, PAGE, pages, parts};
 use super::memory::Memory;
 use super::names::{Edit, Tree};
-use super::{Call, Fault, Ignored, Names, Profile};
+use super::{Call, Fault, Ignored, Keep, Names, Profile};
 
 pub(super) const EINVAL: i32 = 22;
 pub(super) const ENOSPC: i32 = 28;
@@ -48,6 +48,8 @@ pub(super) struct Inode {
     pub(super) device: Arc<Content>,
     pub(super) opens: usize,
     pub(super) maps: Vec<Mapped>,
+    /// A sync failed: the device lacks more of the cache than what is loose.
+    pub(super) diverged: bool,
     /// No name, no handle, no map: only a power cut can bring it back.
     pub(super) gone: bool,
 }
@@ -78,6 +80,7 @@ impl Inode {
             device: content,
             opens: 0,
             maps: Vec::new(),
+            diverged: false,
             gone: false,
         }
     }
@@ -366,8 +369,12 @@ impl State {
 
     /// Makes a file's changes reach the device.
     pub(super) fn sync(&mut self, number: u64) -> io::Result<()> {
+        let written = match self.inode(number)?.diverged {
+            true => self.content_after(number, &Keep::All),
+            false => None,
+        };
         let inode = self.inode(number)?;
-        inode.device = Arc::clone(&inode.cache);
+        inode.device = written.unwrap_or_else(|| Arc::clone(&inode.cache));
         inode.base = Arc::clone(&inode.cache);
         self.changes.retain(|change| change.inode() != Some(number));
         if self.profile.names == Names::Journal {
@@ -380,6 +387,7 @@ impl State {
     pub(super) fn drop_dirty(&mut self, number: u64) {
         let Ok(inode) = self.inode(number) else { return };
         inode.base = Arc::clone(&inode.cache);
+        inode.diverged = true;
         let length = inode.cache.len();
         let sized = |change: &Change| {
             matches!(change, Change::Length { inode, .. } | Change::Reserved { inode, .. }

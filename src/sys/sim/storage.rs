@@ -281,6 +281,10 @@ impl Storage for Disk {
         OsStorage.spawn(name, run)
     }
 
+    fn slept(&self, time: Duration) {
+        self.advance(time);
+    }
+
     fn yield_now(&self) {
         OsStorage.yield_now();
     }
