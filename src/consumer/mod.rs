@@ -228,7 +228,8 @@ fn find_or_add(
 impl Consumer {
     /// The next batch, waiting for it at most `max_wait`; `None` if none came.
     ///
-    /// Its records begin at the consumer's position; the position moves behind it.
+    /// Its records begin at the consumer's position; the position moves behind it. A consumer that
+    /// [`Log::delete_records`] overtook goes on at the log start, and what it missed is counted.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) with the range that cannot be read: it is counted as missed,
@@ -249,11 +250,20 @@ impl Consumer {
     }
 
     fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let read = self.reader.read();
-        let lost = read.as_ref().err().and_then(Error::lost_offsets);
-        let lost = lost.map_or(0, |lost| (lost.end - lost.start).max(0).unsigned_abs());
-        self.missed += lost;
-        read
+        loop {
+            let from = self.reader.next_offset();
+            let read = self.reader.read();
+            let Err(error) = &read else { return read };
+            if error.kind() == ErrorKind::OffsetOutOfRange {
+                // Deletion overtook it: it goes on at the log start, where the reader is now.
+                self.missed += (self.reader.next_offset() - from).max(0).unsigned_abs();
+                continue;
+            }
+            let lost = error.lost_offsets();
+            let lost = lost.map_or(0, |lost| (lost.end - lost.start).max(0).unsigned_abs());
+            self.missed += lost;
+            return read;
+        }
     }
 
     /// The name.
@@ -277,7 +287,9 @@ impl Consumer {
     /// Commits everything that was polled so far.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io) if the checkpoint cannot be written; [`Closed`](ErrorKind::Closed).
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) if deletion overtook the position since
+    /// the last poll: the next one brings it to the log start. [`Io`](ErrorKind::Io) if the
+    /// checkpoint cannot be written; [`Closed`](ErrorKind::Closed).
     pub fn commit(&mut self) -> Result<()> {
         self.commit_offset(self.position())
     }

@@ -23,32 +23,56 @@ use crate::words::offset::Offset;
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base: Offset,
-    open: Mutex<Option<Arc<SegmentData>>>,
+    open: Mutex<Opened>,
+}
+
+#[derive(Debug)]
+enum Opened {
+    No,
+    Yes(Arc<SegmentData>),
+    /// Its files go, or are gone: nobody opens it again.
+    Deleted,
 }
 
 impl Segment {
     pub(crate) fn closed(base: Offset) -> Segment {
-        Segment { base, open: Mutex::new(None) }
+        Segment { base, open: Mutex::new(Opened::No) }
     }
 
     pub(crate) fn opened(data: Arc<SegmentData>) -> Segment {
-        Segment { base: data.base, open: Mutex::new(Some(data)) }
+        Segment { base: data.base, open: Mutex::new(Opened::Yes(data)) }
     }
 
     /// The open file, opened now if need be.
     pub(crate) fn data(&self, env: &Env) -> Result<Arc<SegmentData>> {
         let mut open = self.open.lock();
-        if let Some(data) = &*open {
-            return Ok(Arc::clone(data));
+        match &*open {
+            Opened::Yes(data) => return Ok(Arc::clone(data)),
+            Opened::No => {}
+            Opened::Deleted => {
+                let error = Error::new(ErrorKind::Corrupt, "the segment was deleted");
+                return Err(error.at(&env.dir).offset(self.base));
+            }
         }
         let data = Arc::new(SegmentData::open_sealed(env, self.base)?);
-        *open = Some(Arc::clone(&data));
+        *open = Opened::Yes(Arc::clone(&data));
         Ok(data)
     }
 
     /// Lets the file go as soon as nobody reads it any more.
     pub(crate) fn release(&self) {
-        *self.open.lock() = None;
+        let mut open = self.open.lock();
+        if let Opened::Yes(_) = *open {
+            *open = Opened::No;
+        }
+    }
+
+    /// Lets nobody open the file any more; those who have it keep it.
+    pub(crate) fn delete(&self) -> Option<Arc<SegmentData>> {
+        match std::mem::replace(&mut *self.open.lock(), Opened::Deleted) {
+            Opened::Yes(data) => Some(data),
+            Opened::No | Opened::Deleted => None,
+        }
     }
 }
 

@@ -62,9 +62,28 @@ impl SegmentSet {
         Ok(data)
     }
 
+    /// Takes the segments out that lie wholly below an offset, oldest first; never the active one.
+    /// Whoever has one of them open keeps it, and nobody opens one any more.
+    pub(crate) fn remove_below(&self, start: Offset) -> Vec<Arc<Segment>> {
+        let removed: Vec<_> = {
+            let mut list = self.list.write();
+            let begun = list.partition_point(|segment| segment.base <= start);
+            list.drain(..begun.saturating_sub(1)).collect()
+        };
+        let is_removed = |segment: &Arc<Segment>| removed.iter().any(|r| Arc::ptr_eq(r, segment));
+        if !removed.is_empty() {
+            self.open.lock().retain(|segment| !is_removed(segment));
+        }
+        removed
+    }
+
     fn keep_open(&self, segment: &Arc<Segment>) {
         let mut open = self.open.lock();
         open.retain(|other| !Arc::ptr_eq(other, segment));
+        // Looked up below the lock: a segment that is removed meanwhile is taken out behind it.
+        if !self.find(segment.base).is_some_and(|listed| Arc::ptr_eq(&listed, segment)) {
+            return;
+        }
         open.push_back(Arc::clone(segment));
         if open.len() > limits::OPEN_SEALED_SEGMENTS_MAX
             && let Some(oldest) = open.pop_front()

@@ -27,6 +27,8 @@ impl Inner {
     pub(crate) fn close(&self) -> Result<()> {
         // A second caller waits here until the first one has freed the directory.
         let _one_at_a_time = self.closing.lock();
+        // Before the directory is free, so that nothing is removed from under its next owner.
+        let _no_deletion = self.deletion.lock();
         if self.is_closed() {
             return Ok(());
         }

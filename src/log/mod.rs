@@ -6,6 +6,7 @@
 mod append_at;
 pub(crate) mod batch;
 mod close;
+mod delete;
 mod flush;
 pub(crate) mod inspect;
 mod mirror;
@@ -34,6 +35,7 @@ use crate::disk::checkpoint::Checkpoint;
 use crate::disk::meta::Meta;
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
+use crate::log::delete::Deletion;
 use crate::log::flush::Group;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
@@ -116,6 +118,8 @@ pub(crate) struct Inner {
     recovery: RecoveryReport,
     /// Held while the log is being closed.
     closing: Mutex<()>,
+    /// Held while segments are deleted; taken before the writer's lock.
+    deletion: Mutex<Deletion>,
 }
 
 /// Keeps what every append writes away from what every thread reads before it has the lock: on one

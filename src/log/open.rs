@@ -85,6 +85,7 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         true => Some(Checkpoint::open(&env, &loaded, &state)?),
         false => None,
     };
+    super::delete::sweep(&env, &mut bases, &mut state, &mut report)?;
     let found = recover(&env, &mut bases, &mut state, &mut report)?;
     if report.checkpoint_lost {
         // What is there now has to be told from a torn tail by the next open.
@@ -144,11 +145,12 @@ fn assemble(
         writer: OwnLines(Mutex::new(writer)),
         appended: Condvar::new(),
         group: Group::default(),
+        recovery: report.above(state.log_start),
         checkpoint: Mutex::new(Durable { state, file, unsaved: false }),
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
-        recovery: report,
         closing: Mutex::new(()),
+        deletion: Mutex::default(),
         env,
         options,
         meta,
@@ -201,10 +203,8 @@ const PROBE: &str = "probe.new";
 /// The base offsets of the segments there are; removes files that were being made.
 fn list(env: &Env, report: &mut RecoveryReport) -> Result<Vec<Offset>> {
     let dir = &env.dir;
-    let entries = env
-        .storage
-        .list(dir)
-        .map_err(|error| Error::io("cannot list the directory", dir, error))?;
+    let entries = env.storage.list(dir);
+    let entries = entries.map_err(|error| Error::io("cannot list the directory", dir, error))?;
     let mut bases = Vec::new();
     for entry in entries {
         let name = entry.name.unwrap_or_else(|| "(a name that is not UTF-8)".to_owned());

@@ -17,8 +17,9 @@ use crate::words::offset::Offset;
 ///
 /// As an iterator it ends when nothing more is there now; called again later it goes on with what
 /// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes
-/// on behind them. After any other error the iterator ends once, so that no loop repeats it for
-/// ever.
+/// on behind them. An [`ErrorKind::OffsetOutOfRange`] says that records were deleted before they
+/// were read; the next call goes on at the log start. After any other error the iterator ends once,
+/// so that no loop repeats it for ever.
 #[derive(Debug)]
 pub struct Reader {
     log: Log,
@@ -86,9 +87,38 @@ impl Reader {
         Ok(())
     }
 
-    /// The next batch, or none now.
+    /// The next batch, or none now. [`ErrorKind::OffsetOutOfRange`] says, once, that the log start
+    /// overtook the position, which is there now.
+    #[inline]
     pub(crate) fn read(&mut self) -> Result<Option<RecordBatch>> {
         self.log.inner.check_open()?;
+        let from = self.position;
+        if from >= self.log.inner.log_start_offset() {
+            let read = self.read_on();
+            let deleted = |error: &Error| {
+                error.kind() == ErrorKind::Corrupt && from < self.log.inner.log_start_offset()
+            };
+            if !read.as_ref().is_err_and(deleted) {
+                return read;
+            }
+        }
+        Err(self.overtaken(from))
+    }
+
+    /// Moves the position to the log start, which is above it.
+    #[cold]
+    fn overtaken(&mut self, from: Offset) -> Error {
+        self.position = self.log.inner.log_start_offset();
+        self.at = None;
+        self.held = None;
+        let text = "the records were deleted before they were read";
+        Error::new(ErrorKind::OffsetOutOfRange, text)
+            .at(&self.log.inner.env.dir)
+            .offset(from)
+            .range(self.log.inner.valid_offsets())
+    }
+
+    fn read_on(&mut self) -> Result<Option<RecordBatch>> {
         if let Some(batch) = self.held.take() {
             return Ok(self.show(batch));
         }
@@ -254,7 +284,8 @@ impl Iterator for Reader {
         }
         let read = self.read();
         if let Err(error) = &read {
-            self.failed = error.kind() != ErrorKind::Corrupt;
+            let passed = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::OffsetOutOfRange);
+            self.failed = !passed;
         }
         read.transpose()
     }

@@ -33,6 +33,8 @@ pub struct RecoveryReport {
     pub records_cut: u64,
     /// Segments behind the cut that were removed.
     pub segments_removed: u64,
+    /// Segments below the log start offset whose deletion a crash had cut short; removed now.
+    pub segments_deleted: u64,
     /// Ranges of offsets below the recovery point that cannot be read; they stay as they are.
     pub damaged: Vec<Range<Offset>>,
     /// How many such ranges there are.
@@ -51,6 +53,18 @@ pub struct RecoveryReport {
     pub seal_lost: bool,
     /// Names in the directory that are not forebay's; they were left alone.
     pub foreign_files: Vec<String>,
+}
+
+impl RecoveryReport {
+    /// Leaves out what lies below the log start: it was deleted, not lost.
+    pub(crate) fn above(mut self, log_start: Offset) -> RecoveryReport {
+        let above = |range: &Range<Offset>| range.start.max(log_start)..range.end;
+        self.lost = self.lost.take().map(|lost| above(&lost)).filter(|lost| !lost.is_empty());
+        let listed = self.damaged.len();
+        self.damaged = self.damaged.iter().map(above).filter(|range| !range.is_empty()).collect();
+        self.damaged_ranges -= (listed - self.damaged.len()) as u64;
+        self
+    }
 }
 
 /// A consumer that recovery brought back to the log end offset (I7).

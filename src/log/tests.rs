@@ -1,6 +1,8 @@
 //! Floor 4's tests: the log on a storage that refuses what it is told to and remembers the order
 //! of what it did.
 
+mod delete;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +90,7 @@ impl Storage for Scripted {
         OsStorage.rename(from, to)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.on("unlink", path)?;
         OsStorage.unlink(path)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -115,13 +115,15 @@ impl Driver {
 
     fn ship(&mut self) -> Result<()> {
         let missed = self.consumer.missed();
-        let batch = match self.consumer.poll(Duration::ZERO) {
+        let polled = self.consumer.poll(Duration::ZERO);
+        let lost = self.consumer.missed() - missed;
+        if lost > 0 {
+            // Damaged, or deleted before they were shipped.
+            self.note(|status| status.unreadable_records += lost);
+        }
+        let batch = match polled {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let lost = self.consumer.missed() - missed;
-                self.note(|status| {
-                    status.unreadable_records += lost;
-                    status.set_error(&error);
-                });
+                self.note(|status| status.set_error(&error));
                 return Ok(());
             }
             polled => polled?,
@@ -144,7 +146,8 @@ impl Driver {
     fn acknowledge(&mut self, left: Duration) -> Result<()> {
         let below = self.upstream.acknowledge(left.min(IDLE_STEP))?;
         let below = below.min(self.consumer.position());
-        if below > self.consumer.committed() {
+        // What was deleted meanwhile cannot be committed; the records behind it will be.
+        if below > self.consumer.committed() && below >= self.log.log_start_offset() {
             self.commit(below)?;
         }
         let now = self.now();

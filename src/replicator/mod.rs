@@ -115,7 +115,8 @@ pub struct ReplicatorStatus {
     pub failures: u64,
     /// Times the upstream had less than it had acknowledged, and was given it again.
     pub rewinds: u64,
-    /// Records that could not be read in the log, and so were passed over.
+    /// Records that could not be read in the log, damaged or deleted before they were shipped, and
+    /// so were passed over.
     pub unreadable_records: u64,
     /// How long until the next try, while the link is [`LinkState::Waiting`].
     pub retry_in: Option<Duration>,

@@ -1,0 +1,178 @@
+//! Deleting from the front: the log start moves up, and whole segments below it go.
+//!
+//! Floor 4. The new start is in the synced checkpoint before the first file is unlinked, so that no
+//! crash leaves a log that begins with a hole; what a crash leaves below the start goes at the next
+//! open. Keeps I1, I2 and I9: deletion is unlink, and batches that were read stay valid.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use crate::disk::Env;
+use crate::disk::names::{self, Part};
+use crate::disk::state::State;
+use crate::log::report::RecoveryReport;
+use crate::log::{Durable, Inner, Log};
+use crate::sys::FileKind;
+use crate::words::error::{Error, Result};
+use crate::words::offset::Offset;
+
+/// What whoever deletes segments holds the lock of.
+#[derive(Debug, Default)]
+pub(crate) struct Deletion {
+    /// Segments that are out of the log, but of which a file could not be unlinked yet.
+    left: VecDeque<Offset>,
+}
+
+impl Log {
+    /// Deletes the records below `before`: the log start offset moves up to it, never down.
+    ///
+    /// Returns the log start offset. Space is given back a whole segment at a time: segments that
+    /// lie wholly below the new start are unlinked, never the active one: once it is sealed, a
+    /// later call (or open) removes it. Records between the first segment's base and the start are
+    /// out of reach at once. Works on a full disk.
+    ///
+    /// When it returns, the new start survives a power cut, and deleted offsets count as durable:
+    /// they are never assigned again. A [`Reader`](crate::Reader) that the start overtook says so
+    /// once and goes on there; a [`Consumer`](crate::Consumer) goes on there and counts what it
+    /// missed. Batches that were read stay valid and keep their segment's space until dropped.
+    ///
+    /// Blocks for one device flush of the checkpoint; appends, flushes and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` lies above the log end
+    /// offset; [`Io`](crate::ErrorKind::Io) and [`ReadOnly`](crate::ErrorKind::ReadOnly) as the
+    /// system says: if the start had moved by then, the next call, or the next open, removes what
+    /// is left; [`Poisoned`](crate::ErrorKind::Poisoned) and [`Closed`](crate::ErrorKind::Closed)
+    /// as they say.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::{Offset, OffsetSpec};
+    /// log.append_batch(["21.5 C", "21.6 C", "21.4 C"])?;
+    /// assert_eq!(log.delete_records(Offset::new(2))?, Offset::new(2));
+    /// assert_eq!(log.log_start_offset(), Offset::new(2));
+    /// let batch = log.reader(OffsetSpec::Earliest)?.next().expect("one is left")?;
+    /// assert_eq!(batch.records().count(), 1);
+    /// assert_eq!(log.delete_records(Offset::ZERO)?, Offset::new(2), "never down");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delete_records(&self, before: Offset) -> Result<Offset> {
+        self.inner.delete_below(before)
+    }
+}
+
+impl Inner {
+    /// Moves the log start up to `before` and removes the segments wholly below it.
+    pub(crate) fn delete_below(&self, before: Offset) -> Result<Offset> {
+        let mut deletion = self.deletion.lock();
+        self.check_refusal()?;
+        let valid = self.valid_offsets();
+        if before > valid.end {
+            return Err(self.out_of_range(before));
+        }
+        if before > valid.start {
+            self.raise_log_start(before)?;
+        }
+        self.remove_deleted(&mut deletion)?;
+        Ok(self.log_start_offset())
+    }
+
+    /// Writes the new start to the checkpoint, syncs that, and only then shows it.
+    fn raise_log_start(&self, start: Offset) -> Result<()> {
+        {
+            let mut durable = self.checkpoint.lock();
+            let Durable { state, file, unsaved } = &mut *durable;
+            let (start_before, point_before) = (state.log_start, state.recovery_point);
+            state.log_start = start;
+            state.recovery_point = point_before.max(start);
+            if let Err(error) = file.write(&self.env, state) {
+                // Nothing was deleted, and nothing may be called durable for it.
+                state.log_start = start_before;
+                state.recovery_point = point_before;
+                if file.has_failed() {
+                    self.failure.get_or_init(|| error.to_string());
+                }
+                return Err(error);
+            }
+            *unsaved = false;
+        }
+        self.sync_checkpoint()?;
+        // In this order, so that the start never lies above the durable offset (I1).
+        self.durable.fetch_max(start.get(), Ordering::AcqRel);
+        self.log_start.store(start.get(), Ordering::Release);
+        self.group.wake();
+        Ok(())
+    }
+
+    /// Takes the segments below the start out of the log, then unlinks their files.
+    fn remove_deleted(&self, deletion: &mut Deletion) -> Result<()> {
+        let removed = self.segments.remove_below(self.log_start_offset());
+        for segment in &removed {
+            drop(segment.delete());
+            deletion.left.push_back(segment.base);
+        }
+        if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
+            // A flush need not sync them any more; one that is under way may, and no harm is done.
+            let gone = first.base..=last.base;
+            self.writer.lock().unsynced.retain(|data| !gone.contains(&data.base));
+        }
+        while let Some(&base) = deletion.left.front() {
+            unlink_segment(&self.env, base)?;
+            deletion.left.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Unlinks a segment's files, the segment itself last: as long as it is there, the next open knows
+/// that the others may be.
+fn unlink_segment(env: &Env, base: Offset) -> Result<()> {
+    for part in [Part::TimeIndex, Part::Index, Part::Log] {
+        unlink(env, &env.dir.join(names::segment_file(base, part)))?;
+    }
+    Ok(())
+}
+
+fn unlink(env: &Env, path: &Path) -> Result<()> {
+    match env.storage.unlink(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("cannot remove a deleted segment", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// At open: removes the files of segments that lie wholly below the log start, which a crash has
+/// left or brought back.
+pub(crate) fn sweep(
+    env: &Env,
+    bases: &mut Vec<Offset>,
+    state: &mut State,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    let start = state.log_start;
+    state.recovery_point = state.recovery_point.max(start);
+    let begun = bases.partition_point(|base| *base <= start);
+    for base in bases.drain(..begun.saturating_sub(1)) {
+        unlink_segment(env, base)?;
+        report.segments_deleted += 1;
+    }
+    if start == Offset::ZERO {
+        return Ok(());
+    }
+    // Names need not reach the device in order: an index may be there without its segment.
+    let dir = &env.dir;
+    let entries = env.storage.list(dir);
+    let entries = entries.map_err(|error| Error::io("cannot list the directory", dir, error))?;
+    for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::File) {
+        let Some(name) = entry.name else { continue };
+        let Some((base, _)) = names::parse_segment_file(&name) else { continue };
+        if base < start && bases.binary_search(&base).is_err() {
+            unlink(env, &dir.join(name))?;
+        }
+    }
+    Ok(())
+}
