@@ -12,13 +12,13 @@
 mod support;
 
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use forebay::{FlushPolicy, IoMode, Log};
-use support::{Bare, median, raw_sync_rate};
+use support::table::{fresh_dir, median};
+use support::{Bare, raw_sync_rate};
 
 /// One row: what is appended, by how many threads.
 #[derive(Clone, Copy)]
@@ -41,14 +41,6 @@ const ROWS: [Row; 6] = [
 ];
 
 const MODES: [(&str, IoMode); 2] = [("mapped", IoMode::Mapped), ("positioned", IoMode::Positioned)];
-
-/// A directory on the filesystem the target directory lies on, or in `BENCH_DIR`.
-fn fresh_dir() -> tempfile::TempDir {
-    let root = std::env::var_os("BENCH_DIR").unwrap_or(env!("CARGO_TARGET_TMPDIR").into());
-    let root = PathBuf::from(root);
-    std::fs::create_dir_all(&root).unwrap();
-    tempfile::tempdir_in(root).unwrap()
-}
 
 /// Time of `records` appends spread over the row's threads.
 fn spread(row: Row, records: u64, append: impl Fn(&[&[u8]], u64) + Sync) -> Duration {

@@ -5,6 +5,10 @@
 //! coarse clock, copies into the map and stores the new end with Release. It has no bounds, no
 //! index, no options and no waiters.
 #![expect(unsafe_code, reason = "the bare loop stores into a raw map and calls fallocate")]
+#![allow(dead_code, reason = "each bench uses a part")]
+
+pub(crate) mod bare_read;
+pub(crate) mod table;
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -217,10 +221,4 @@ pub(crate) fn raw_sync_rate(dir: &Path, time: Duration) -> f64 {
     let rate = syncs as f64 / start.elapsed().as_secs_f64();
     std::fs::remove_file(path).unwrap();
     rate
-}
-
-/// The middle one.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

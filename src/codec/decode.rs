@@ -23,10 +23,21 @@ pub(crate) fn check_header(
     seal: &Seal,
 ) -> Result<BatchHeader, DecodeError> {
     let header = BatchHeader::read(bytes)?;
+    judge_header(&header, max_bytes, seal)?;
+    Ok(header)
+}
+
+/// [`check_header`] of a header that was taken apart.
+#[inline(always)]
+pub(crate) fn judge_header(
+    header: &BatchHeader,
+    max_bytes: usize,
+    seal: &Seal,
+) -> Result<(), DecodeError> {
     if header.magic != MAGIC {
         return Err(DecodeError::new("the batch's magic is not 2", 16));
     }
-    if !seal.fits(&header) {
+    if !seal.fits(header) {
         return Err(DecodeError::new("the batch's seal does not fit this log and place", 12));
     }
     if header.size()? > max_bytes {
@@ -44,18 +55,27 @@ pub(crate) fn check_header(
     if i64::from(header.count) > i64::from(header.last_offset_delta) + 1 {
         return Err(DecodeError::new("the batch counts more records than offsets", 57));
     }
-    Ok(header)
+    Ok(())
 }
 
 /// Reads a whole batch from the front of `bytes`: [`check_header`], then the checksum.
-#[inline]
+#[cfg(test)]
 pub(crate) fn check_batch(bytes: &[u8], seal: &Seal) -> Result<BatchHeader, DecodeError> {
     let header = check_header(bytes, bytes.len(), seal)?;
-    let checked = bytes.get(CRC_FROM..header.size()?).unwrap_or_default();
+    check_body(bytes, &header)?;
+    Ok(header)
+}
+
+/// The checksum of the batch at the front of `bytes`, whose header was checked already.
+#[inline(always)]
+pub(crate) fn check_body(bytes: &[u8], header: &BatchHeader) -> Result<(), DecodeError> {
+    let Some(checked) = bytes.get(CRC_FROM..header.size()?) else {
+        return Err(DecodeError::new("the batch's length reaches beyond the file", 8));
+    };
     if crc32c(checked) != header.crc {
         return Err(DecodeError::new("the batch's checksum does not match", CRC_AT));
     }
-    Ok(header)
+    Ok(())
 }
 
 /// A record with the fields only a re-encoder needs.
@@ -93,7 +113,7 @@ impl<'a> RawRecords<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn record(&mut self) -> Result<RawRecord<'a>, DecodeError> {
         let start = self.cursor.position();
         let Some(length) = self.cursor.nullable_length()? else {
@@ -109,7 +129,13 @@ impl<'a> RawRecords<'a> {
         }
         let key = body.nullable_bytes()?;
         let value = body.nullable_bytes()?;
-        let headers = read_headers(&mut body)?;
+        let headers = match body.rest() {
+            [0] => {
+                body.byte()?;
+                Headers { remaining: 0, bytes: &[] }
+            }
+            _ => read_headers(&mut body)?,
+        };
         if !body.rest().is_empty() {
             return Err(DecodeError::new("a record is longer than its fields", body.position()));
         }
@@ -119,23 +145,27 @@ impl<'a> RawRecords<'a> {
     }
 }
 
+impl RawRecords<'_> {
+    /// What is wrong with the batch as a whole, said once.
+    fn finish(&mut self) -> Option<DecodeError> {
+        let position = self.cursor.position();
+        let failure = self.failure.take().or_else(|| {
+            let rest = !self.cursor.rest().is_empty();
+            rest.then(|| DecodeError::new("bytes follow the batch's last record", position))
+        });
+        self.remaining = 0;
+        self.cursor = Cursor::new(&[], position);
+        failure
+    }
+}
+
 impl<'a> Iterator for RawRecords<'a> {
     type Item = Result<RawRecord<'a>, DecodeError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(failure) = self.failure.take() {
-            self.remaining = 0;
-            self.cursor = Cursor::new(&[], failure.position);
-            return Some(Err(failure));
-        }
-        if self.remaining == 0 {
-            if self.cursor.rest().is_empty() {
-                return None;
-            }
-            let position = self.cursor.position();
-            self.cursor = Cursor::new(&[], position);
-            return Some(Err(DecodeError::new("bytes follow the batch's last record", position)));
+        if self.remaining == 0 || self.failure.is_some() {
+            return self.finish().map(Err);
         }
         self.remaining -= 1;
         let record = self.record();
@@ -170,7 +200,7 @@ pub(crate) fn delete_horizon(header: &BatchHeader) -> Option<i64> {
 }
 
 /// Checks the headers once, so that iterating over them cannot fail.
-#[inline]
+#[inline(never)]
 fn read_headers<'a>(body: &mut Cursor<'a>) -> Result<Headers<'a>, DecodeError> {
     let start = body.position();
     let count = usize::try_from(body.varint()?)

@@ -58,8 +58,25 @@ macro_rules! next {
 }
 
 impl BatchHeader {
+    /// No batch's.
+    pub(crate) const NONE: BatchHeader = BatchHeader {
+        base_offset: 0,
+        batch_length: 0,
+        leader_epoch: 0,
+        magic: 0,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: 0,
+        base_timestamp: 0,
+        max_timestamp: 0,
+        producer_id: 0,
+        producer_epoch: 0,
+        base_sequence: 0,
+        count: 0,
+    };
+
     /// Takes the fields apart without judging them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(bytes: &[u8]) -> Result<BatchHeader, DecodeError> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Err(DecodeError::new("a batch header is cut short", bytes.len()));

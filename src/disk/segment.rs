@@ -152,13 +152,19 @@ impl SegmentData {
     /// Published bytes from `position` on: all of them from a map, else at least `want` if so many
     /// are there. Costs a system call where there is no map.
     pub(crate) fn window(&self, position: usize, want: usize) -> Result<Pinned> {
+        self.fill(position, want.max(limits::READ_CHUNK_BYTES), Pinned::of_vec(Vec::new()))
+    }
+
+    /// [`SegmentData::window`] of no more than `want` bytes where there is no map, into the memory
+    /// of `spare` if nobody else holds that.
+    pub(crate) fn fill(&self, position: usize, want: usize, spare: Pinned) -> Result<Pinned> {
         let published = self.published();
         match &self.bytes {
             SegmentBytes::Mapped(map) => Ok(Pinned::of_map(map, position..published)
                 .unwrap_or_else(|| Pinned::of_vec(Vec::new()))),
             SegmentBytes::Positioned(_) => {
-                let length = want.max(limits::READ_CHUNK_BYTES);
-                let mut bytes = vec![0; length.min(published.saturating_sub(position))];
+                let mut bytes = spare.into_vec();
+                bytes.resize(want.min(published.saturating_sub(position)), 0);
                 let read = self.file.read_at(position as u64, &mut bytes).map_err(|error| {
                     Error::io("cannot read the segment", &self.path, error).position(position)
                 })?;
@@ -168,13 +174,24 @@ impl SegmentData {
         }
     }
 
+    /// Has the bytes from `position` on brought into memory for who reads them in order; returns
+    /// where to call it again.
+    #[cold]
+    pub(crate) fn read_ahead(&self, position: usize) -> usize {
+        match &self.bytes {
+            SegmentBytes::Mapped(map) => map.read_ahead(position),
+            SegmentBytes::Positioned(_) => usize::MAX,
+        }
+    }
+
     /// Where to begin a walk that is to reach `target`: position and base offset of a whole batch
     /// at or below it, by the index where the segment bears it out, else the segment's start.
     pub(crate) fn floor(&self, env: &Env, target: Offset) -> Result<(usize, Offset)> {
         for rebuild in [false, true] {
             let Some(entry) = self.index_floor(env, target, rebuild)? else { break };
             let position = usize::try_from(entry.position).unwrap_or(0);
-            let window = self.window(position, HEADER_BYTES)?;
+            let spare = Pinned::of_vec(Vec::new());
+            let window = self.fill(position, HEADER_BYTES, spare)?;
             let header = check_header(&window, usize::MAX, &env.seal);
             let last = self.base + i64::from(entry.offset);
             if let Ok(header) = header

@@ -5,7 +5,7 @@
 
 use crate::codec::DecodeError;
 use crate::codec::crc::crc32c;
-use crate::codec::decode::{check_batch, check_header};
+use crate::codec::decode::{check_body, check_header, judge_header};
 use crate::codec::layout::{BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, MAGIC};
 use crate::codec::seal::Seal;
 use crate::disk::segment::SegmentData;
@@ -42,6 +42,24 @@ pub(crate) enum Step {
     Damage(DecodeError),
 }
 
+/// What [`Walker::advance`] came to.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// A whole batch: the walker's [`Walker::header`] and [`Walker::last_batch`].
+    Batch,
+    /// So many bytes have to be at hand for the next step: [`Walker::refill`].
+    Short(usize),
+    /// No whole batch: [`Walker::stopped`].
+    Damage(DecodeError),
+}
+
+/// Why a walker cannot go on.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    End,
+    Damage(DecodeError),
+}
+
 /// A place in a segment. The segment is passed to each call, so that its owner decides how long it
 /// is kept open.
 #[derive(Debug)]
@@ -51,13 +69,29 @@ pub(crate) struct Walker {
     gaps: Gaps,
     window: Pinned,
     window_start: usize,
+    /// Where the batch that was stepped over last begins; `position`, if there is none.
+    last: usize,
+    /// The header at the position while it is checked, then that of the last batch. It stays in
+    /// place: moving it around costs more than taking it apart.
+    header: BatchHeader,
+    /// How much is fetched at once where there is no map.
+    step: usize,
+    /// From here on the segment is asked to read ahead.
+    ahead: usize,
 }
 
 impl Walker {
     /// Stands at `position`, where the batch with base offset `next_offset` begins.
     pub(crate) fn new(position: usize, next_offset: Offset, gaps: Gaps) -> Walker {
         let window = Pinned::of_vec(Vec::new());
-        Walker { position, next_offset, gaps, window, window_start: position }
+        // Who begins in the middle may want one record and no more.
+        let (step, ahead) = match position {
+            0 => (limits::READ_CHUNK_BYTES, 0),
+            _ => (limits::READ_CHUNK_BYTES_FIRST, position + limits::READ_CHUNK_BYTES),
+        };
+        let (window_start, last) = (position, position);
+        let header = BatchHeader::NONE;
+        Walker { position, next_offset, gaps, window, window_start, last, header, step, ahead }
     }
 
     /// Where the next batch begins.
@@ -75,6 +109,7 @@ impl Walker {
     /// Stands behind a damaged stretch.
     pub(crate) fn skip_to(&mut self, position: usize, next_offset: Offset) {
         self.position = position;
+        self.last = position;
         self.next_offset = next_offset;
     }
 
@@ -82,58 +117,108 @@ impl Walker {
     pub(crate) fn forget_window(&mut self) {
         self.window = Pinned::of_vec(Vec::new());
         self.window_start = self.position;
+        self.last = self.position;
+    }
+
+    /// The bytes of the batch that was stepped over last.
+    #[inline]
+    pub(crate) fn last_batch(&self) -> Option<Pinned> {
+        self.window.slice(self.last - self.window_start..self.position - self.window_start)
+    }
+
+    /// The header of the batch that was stepped over last.
+    #[inline]
+    pub(crate) fn header(&self) -> &BatchHeader {
+        &self.header
     }
 
     /// Takes the step.
-    #[inline]
     pub(crate) fn next(&mut self, data: &SegmentData, seal: &Seal) -> Result<Step> {
-        let mut bytes = self.fetched();
-        if bytes.len() < HEADER_BYTES {
-            if self.position >= data.published() {
-                return Ok(Step::End);
-            }
-            self.fetch(data, HEADER_BYTES)?;
-            bytes = self.fetched();
-        }
-        let mut checked = check_header(bytes, usize::MAX, seal);
-        if let Ok(header) = &checked {
-            let size = header.size().unwrap_or(usize::MAX);
-            if size > bytes.len() {
-                if size <= data.published().saturating_sub(self.position) {
-                    self.fetch(data, size)?;
+        loop {
+            let stop = match self.advance(data, seal) {
+                Seen::Batch => {
+                    let bytes = self.last_batch().expect("what was checked is at hand");
+                    let (header, position) = (self.header, self.last);
+                    return Ok(Step::Batch(WalkedBatch { header, bytes, position }));
                 }
-                bytes = self.fetched();
-            }
-            checked = check_batch(bytes, seal);
-        }
-        match checked.and_then(|header| self.in_order(header)) {
-            Ok(header) => self.step_over(header),
-            Err(_) if self.is_zero_to_end(data)? => Ok(Step::End),
-            Err(error) => Ok(Step::Damage(error)),
+                Seen::Short(want) => match self.refill(data, want)? {
+                    Some(stop) => stop,
+                    None => continue,
+                },
+                Seen::Damage(error) => self.stopped(data, error)?,
+            };
+            return Ok(match stop {
+                Stop::End => Step::End,
+                Stop::Damage(error) => Step::Damage(error),
+            });
         }
     }
 
-    #[inline]
-    fn in_order(&self, header: BatchHeader) -> Result<BatchHeader, DecodeError> {
+    /// Takes the step if the bytes for it are at hand, and leaves them where they are.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, data: &SegmentData, seal: &Seal) -> Seen {
+        if self.position >= self.ahead {
+            self.ahead = data.read_ahead(self.position);
+        }
+        let bytes = self.window.get(self.position - self.window_start..).unwrap_or_default();
+        self.header = match BatchHeader::read(bytes) {
+            Ok(header) => header,
+            Err(_) => return Seen::Short(HEADER_BYTES),
+        };
+        let header = &self.header;
+        if let Err(error) = judge_header(header, usize::MAX, seal) {
+            return Seen::Damage(error);
+        }
+        let size = header.size().unwrap_or(HEADER_BYTES);
+        if size > bytes.len() {
+            return Seen::Short(size);
+        }
+        if let Err(error) = check_body(bytes, header) {
+            return Seen::Damage(error);
+        }
         let expected = self.next_offset.get();
-        let fits = match self.gaps {
+        let in_order = match self.gaps {
             Gaps::Refused => header.base_offset == expected,
             Gaps::Expected => header.base_offset >= expected,
         };
-        if fits { Ok(header) } else { Err(DecodeError::new("another base offset is due here", 0)) }
+        if !in_order {
+            return Seen::Damage(DecodeError::new("another base offset is due here", 0));
+        }
+        self.next_offset = Offset::new(header.next_offset());
+        self.last = self.position;
+        self.position += size;
+        Seen::Batch
     }
 
-    #[inline]
-    fn step_over(&mut self, header: BatchHeader) -> Result<Step> {
-        let position = self.position;
-        let start = position - self.window_start;
-        let size = header.size().unwrap_or(HEADER_BYTES);
-        let Some(bytes) = self.window.slice(start..start + size) else {
-            return Ok(Step::Damage(DecodeError::new("the batch is cut short", 8)));
+    /// Has `want` bytes from the position on at hand, for [`Walker::advance`] to look again;
+    /// else says why there are not so many. Where there is no map, the bytes at hand are let go,
+    /// which is cheaper if nobody else holds them.
+    #[cold]
+    pub(crate) fn refill(&mut self, data: &SegmentData, want: usize) -> Result<Option<Stop>> {
+        let left = data.published().saturating_sub(self.position);
+        if left == 0 {
+            return Ok(Some(Stop::End));
+        }
+        if want <= left {
+            self.fetch(data, want)?;
+            if self.fetched().len() >= want {
+                return Ok(None);
+            }
+        }
+        let error = match want {
+            HEADER_BYTES => DecodeError::new("a batch header is cut short", left),
+            _ => DecodeError::new("the batch's length reaches beyond the file", 8),
         };
-        self.position += size;
-        self.next_offset = Offset::new(header.next_offset());
-        Ok(Step::Batch(WalkedBatch { header, bytes, position }))
+        self.stopped(data, error).map(Some)
+    }
+
+    /// No whole batch is here: damage, unless it is space that was never written.
+    #[cold]
+    pub(crate) fn stopped(&self, data: &SegmentData, error: DecodeError) -> Result<Stop> {
+        match is_zero(data, self.position)? {
+            true => Ok(Stop::End),
+            false => Ok(Stop::Damage(error)),
+        }
     }
 
     /// The bytes at hand from the position on.
@@ -142,15 +227,13 @@ impl Walker {
         self.window.get(self.position - self.window_start..).unwrap_or_default()
     }
 
+    #[cold]
     fn fetch(&mut self, data: &SegmentData, want: usize) -> Result<()> {
-        self.window = data.window(self.position, want)?;
-        self.window_start = self.position;
+        let spare = std::mem::replace(&mut self.window, Pinned::of_vec(Vec::new()));
+        (self.window_start, self.last) = (self.position, self.position);
+        self.window = data.fill(self.position, want.max(self.step), spare)?;
+        self.step = (self.step * 2).min(limits::READ_CHUNK_BYTES);
         Ok(())
-    }
-
-    /// Whether only zeros follow: preallocated space that was never written, or never cut off.
-    fn is_zero_to_end(&self, data: &SegmentData) -> Result<bool> {
-        is_zero(data, self.position)
     }
 
     /// Moves to the next whole batch of this log behind a damaged stretch and returns its base

@@ -4,6 +4,7 @@
 
 use crate::codec::decode::{RawRecords, delete_horizon, resolve};
 use crate::codec::layout::{BatchHeader, CODEC_MASK, CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
+use crate::disk::walk::Walker;
 use crate::sys::Pinned;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::offset::Offset;
@@ -54,6 +55,13 @@ impl RecordBatch {
     #[inline]
     pub(crate) fn new(header: BatchHeader, bytes: Pinned, start: Offset) -> RecordBatch {
         RecordBatch { header, bytes, start }
+    }
+
+    /// The batch that a walker has stepped over last, its records due from `start` on.
+    #[inline]
+    pub(crate) fn of_last(walker: &Walker, start: Offset) -> Option<RecordBatch> {
+        let bytes = walker.last_batch()?;
+        Some(RecordBatch { header: *walker.header(), bytes, start })
     }
 
     pub(crate) fn header(&self) -> &BatchHeader {
@@ -193,7 +201,7 @@ pub struct Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Result<Record<'a>>> {
         loop {
             match self.raw.next()? {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::codec::DecodeError;
 use crate::disk::segment::{Segment, SegmentData};
-use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker, is_zero};
+use crate::disk::walk::{Gaps, Seen, Stop, Walker, is_zero};
 use crate::log::batch::RecordBatch;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -26,9 +26,12 @@ pub struct Reader {
     visibility: Visibility,
     /// The next offset to hand out; may lie inside a batch.
     position: Offset,
+    /// Where the records that can be seen ended when that was last looked at: a reader behind it
+    /// leaves the writer's cache line alone.
+    seen_end: Offset,
     at: Option<Place>,
-    /// A batch that is not durable yet, kept so that it is not checked twice.
-    held: Option<RecordBatch>,
+    /// The walker's last batch is not durable yet: kept so that it is not checked twice.
+    held: bool,
     /// The last call failed in a way that the next one would repeat.
     failed: bool,
 }
@@ -55,7 +58,15 @@ impl Log {
 
     /// A reader at a position that is known to be valid.
     pub(crate) fn reader_at(&self, position: Offset, visibility: Visibility) -> Reader {
-        Reader { log: self.clone(), visibility, position, at: None, held: None, failed: false }
+        Reader {
+            log: self.clone(),
+            visibility,
+            position,
+            seen_end: Offset::ZERO,
+            at: None,
+            held: false,
+            failed: false,
+        }
     }
 }
 
@@ -82,8 +93,9 @@ impl Reader {
     pub fn seek(&mut self, to: OffsetSpec) -> Result<()> {
         self.log.inner.check_open()?;
         self.position = self.log.inner.resolve(to)?;
+        self.seen_end = Offset::ZERO;
         self.at = None;
-        self.held = None;
+        self.held = false;
         Ok(())
     }
 
@@ -93,16 +105,27 @@ impl Reader {
     pub(crate) fn read(&mut self) -> Result<Option<RecordBatch>> {
         self.log.inner.check_open()?;
         let from = self.position;
-        if from >= self.log.inner.log_start_offset() {
-            let read = self.read_on();
-            let deleted = |error: &Error| {
-                error.kind() == ErrorKind::Corrupt && from < self.log.inner.log_start_offset()
-            };
-            if !read.as_ref().is_err_and(deleted) {
-                return read;
-            }
+        if from < self.log.inner.log_start_offset() {
+            return Err(self.overtaken(from));
         }
-        Err(self.overtaken(from))
+        match self.advance() {
+            Ok(Some(start)) => {
+                let place = self.at.as_ref();
+                Ok(place.and_then(|place| RecordBatch::of_last(&place.walker, start)))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.explained(error, from)),
+        }
+    }
+
+    /// What was deleted while it was read looks damaged.
+    #[cold]
+    fn explained(&mut self, error: Error, from: Offset) -> Error {
+        let deleted = from < self.log.inner.log_start_offset();
+        match error.kind() {
+            ErrorKind::Corrupt if deleted => self.overtaken(from),
+            _ => error,
+        }
     }
 
     /// Moves the position to the log start, which is above it.
@@ -110,7 +133,7 @@ impl Reader {
     fn overtaken(&mut self, from: Offset) -> Error {
         self.position = self.log.inner.log_start_offset();
         self.at = None;
-        self.held = None;
+        self.held = false;
         let text = "the records were deleted before they were read";
         Error::new(ErrorKind::OffsetOutOfRange, text)
             .at(&self.log.inner.env.dir)
@@ -118,32 +141,27 @@ impl Reader {
             .range(self.log.inner.valid_offsets())
     }
 
-    fn read_on(&mut self) -> Result<Option<RecordBatch>> {
-        if let Some(batch) = self.held.take() {
-            return Ok(self.show(batch));
+    /// Moves behind the next batch that may be seen, if there is one now: the walker stands behind
+    /// it then. Returns the offset from which on its records are due.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<Offset>> {
+        if self.held {
+            return Ok(self.show());
         }
-        if self.position >= self.log.inner.visible_end(self.visibility) {
-            return Ok(None);
+        if self.position >= self.seen_end {
+            self.seen_end = self.log.inner.visible_end(self.visibility);
+            if self.position >= self.seen_end {
+                return Ok(None);
+            }
         }
         loop {
-            let inner = &*self.log.inner;
             let Some(place) = &mut self.at else {
-                let place = match self.enter(self.position) {
-                    Err(error) if error.kind() == ErrorKind::Corrupt => {
-                        return Err(self.pass_segment(error));
-                    }
-                    entered => entered?,
-                };
-                let (base, path) = (place.segment.base, place.data.path.clone());
-                self.at = Some(place);
-                let why = "the segment before this one is missing";
-                match self.pass(self.position, base, why) {
-                    Some(error) => return Err(error.at(&path)),
-                    None => continue,
-                }
+                self.arrive()?;
+                continue;
             };
-            match place.walker.next(&place.data, &inner.env.seal)? {
-                Step::Batch(WalkedBatch { header, bytes, .. }) => {
+            match place.walker.advance(&place.data, &self.log.inner.env.seal) {
+                Seen::Batch => {
+                    let header = place.walker.header();
                     let next = Offset::new(header.next_offset());
                     if next <= self.position {
                         continue;
@@ -153,33 +171,62 @@ impl Reader {
                         self.position = next;
                         continue;
                     }
-                    let batch = RecordBatch::new(header, bytes, self.position);
-                    return Ok(self.show(batch));
+                    return Ok(self.show());
                 }
-                Step::End => {
-                    if !self.next_segment()? {
+                seen => {
+                    if !self.overcome(seen)? {
                         return Ok(None);
-                    }
-                }
-                Step::Damage(error) => {
-                    if let Some(error) = self.pass_damage(error)? {
-                        return Err(error);
                     }
                 }
             }
         }
     }
 
-    /// Hands a batch out if it may be seen already, else keeps it.
+    /// Hands the walker's last batch out if it may be seen already, else keeps it.
     #[inline]
-    fn show(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
-        let next = batch.next_offset();
-        if self.visibility == Visibility::Durable && next > self.log.inner.durable_offset() {
-            self.held = Some(batch);
-            return None;
+    fn show(&mut self) -> Option<Offset> {
+        let next = self.at.as_ref()?.walker.next_offset();
+        self.held = self.visibility == Visibility::Durable && next > self.seen_end && {
+            self.seen_end = self.log.inner.durable_offset();
+            next > self.seen_end
+        };
+        (!self.held).then(|| std::mem::replace(&mut self.position, next))
+    }
+
+    /// Deals with what the walker met instead of a batch; whether to go on.
+    #[cold]
+    fn overcome(&mut self, seen: Seen) -> Result<bool> {
+        let Some(place) = &mut self.at else { return Ok(false) };
+        let stop = match seen {
+            Seen::Batch => None,
+            Seen::Short(want) => place.walker.refill(&place.data, want)?,
+            Seen::Damage(error) => Some(place.walker.stopped(&place.data, error)?),
+        };
+        match stop {
+            None => Ok(true),
+            Some(Stop::End) => self.next_segment(),
+            Some(Stop::Damage(error)) => match self.pass_damage(error)? {
+                Some(error) => Err(error),
+                None => Ok(true),
+            },
         }
-        self.position = next;
-        Some(batch)
+    }
+
+    /// Goes to the segment of the position.
+    #[cold]
+    fn arrive(&mut self) -> Result<()> {
+        let place = match self.enter(self.position) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                return Err(self.pass_segment(error));
+            }
+            entered => entered?,
+        };
+        let (base, path) = (place.segment.base, place.data.path.clone());
+        self.at = Some(place);
+        match self.pass(self.position, base, "the segment before this one is missing") {
+            Some(error) => Err(error.at(&path)),
+            None => Ok(()),
+        }
     }
 
     /// Finds the place of an offset: its segment, the index's entry below it.
@@ -195,6 +242,7 @@ impl Reader {
     }
 
     /// At the end of a segment: moves to the next one, if there is one.
+    #[cold]
     fn next_segment(&mut self) -> Result<bool> {
         let inner = &*self.log.inner;
         let Some(place) = &self.at else { return Ok(false) };
@@ -227,6 +275,7 @@ impl Reader {
 
     /// Moves behind a damaged stretch and says what is lost by it; nothing, if it lies before the
     /// position.
+    #[cold]
     fn pass_damage(&mut self, error: DecodeError) -> Result<Option<Error>> {
         let inner = &*self.log.inner;
         let Some(place) = &mut self.at else { return Ok(None) };

@@ -8,7 +8,12 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+const PAGE_BYTES: usize = 4096;
+/// How much is brought into memory at once for who reads in order: much more costs memory for
+/// nothing where reading stops, much less a system call too often.
+const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// The memory behind a map.
 ///
@@ -25,6 +30,9 @@ pub(super) unsafe trait Region: Send + Sync {
     /// These bytes were stored just now, by the [`MapWriter`]: no kernel watches a simulated map.
     #[cfg(feature = "simulation")]
     fn stored(&self, _position: usize, _bytes: &[u8]) {}
+    /// Brings the pages of a range into memory and into the page tables at once, instead of at the
+    /// first touch of each. Only speed is at stake: what cannot be done is left undone.
+    fn read_ahead(&self, _range: Range<usize>) {}
 }
 
 /// A mapped file of which the bytes below a published end can be read.
@@ -33,6 +41,8 @@ pub(crate) struct Map {
     base: *mut u8,
     length: usize,
     published: AtomicUsize,
+    /// A bit for each stretch that was read ahead already.
+    read_ahead: AtomicU64,
 }
 
 // SAFETY: the region is Send and Sync; `base` points into it. Bytes below `published` are never
@@ -45,7 +55,28 @@ impl Map {
     pub(super) fn new(region: Box<dyn Region>, published: usize) -> Map {
         let (base, length) = (region.base(), region.length());
         assert!(published <= length, "what is published lies inside the map");
-        Map { region, base, length, published: AtomicUsize::new(published) }
+        let published = AtomicUsize::new(published);
+        Map { region, base, length, published, read_ahead: AtomicU64::new(0) }
+    }
+
+    /// To be called by who reads on from `position`: has what follows brought into memory in large
+    /// steps, each once. Returns up to where there is no need to call again.
+    #[cold]
+    pub(crate) fn read_ahead(&self, position: usize) -> usize {
+        // 64 stretches, one a bit, whatever the map's length.
+        let stretch = (self.length / 64).next_power_of_two().max(READ_AHEAD_BYTES);
+        let number = position / stretch;
+        let end = ((number + 1) * stretch).min(self.length);
+        let until = end.min(self.published());
+        let bit = 1_u64 << (number % 64);
+        if until > position && self.read_ahead.load(Ordering::Relaxed) & bit == 0 {
+            let page = position - position % PAGE_BYTES;
+            self.region.read_ahead(page..until);
+            if until == end {
+                self.read_ahead.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+        if until == end { end } else { until.max(position) + READ_AHEAD_BYTES }
     }
 
     /// Up to where the bytes can be read.
@@ -132,38 +163,54 @@ impl MapWriter {
 }
 
 /// Bytes that keep alive what they lie in: a map, or memory of their own. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Pinned {
+    /// Points into what `owner` keeps alive.
+    start: *const u8,
+    length: usize,
     owner: Owner,
-    range: Range<usize>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Owner {
     Map(Arc<Map>),
     Heap(Arc<Vec<u8>>),
 }
 
+// SAFETY: the owner is Send and Sync, and the bytes `start` points to are only read, as through a
+// shared slice of the owner.
+unsafe impl Send for Pinned {}
+// SAFETY: as for Send.
+unsafe impl Sync for Pinned {}
+
 impl Pinned {
     /// A published range of a map.
     #[inline]
     pub(crate) fn of_map(map: &Arc<Map>, range: Range<usize>) -> Option<Pinned> {
-        map.bytes(range.clone())?;
-        Some(Pinned { owner: Owner::Map(Arc::clone(map)), range })
+        let bytes = map.bytes(range)?;
+        let (start, length) = (bytes.as_ptr(), bytes.len());
+        Some(Pinned { start, length, owner: Owner::Map(Arc::clone(map)) })
     }
 
     /// Bytes of their own.
     pub(crate) fn of_vec(bytes: Vec<u8>) -> Pinned {
-        let range = 0..bytes.len();
-        Pinned { owner: Owner::Heap(Arc::new(bytes)), range }
+        let (start, length) = (bytes.as_ptr(), bytes.len());
+        Pinned { start, length, owner: Owner::Heap(Arc::new(bytes)) }
+    }
+
+    /// Memory of their own that nobody else holds any more, to be filled anew; else none.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        match self.owner {
+            Owner::Heap(bytes) => Arc::try_unwrap(bytes).unwrap_or_default(),
+            Owner::Map(_) => Vec::new(),
+        }
     }
 
     /// A part of these bytes, keeping the same owner.
     #[inline]
     pub(crate) fn slice(&self, range: Range<usize>) -> Option<Pinned> {
-        let (start, end) = (self.range.start + range.start, self.range.start + range.end);
-        (start <= end && end <= self.range.end)
-            .then(|| Pinned { owner: self.owner.clone(), range: start..end })
+        let part = self.get(range)?;
+        Some(Pinned { start: part.as_ptr(), length: part.len(), owner: self.owner.clone() })
     }
 }
 
@@ -172,12 +219,20 @@ impl Deref for Pinned {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let range = self.range.clone();
-        let bytes = match &self.owner {
-            Owner::Map(map) => map.bytes(range),
-            Owner::Heap(bytes) => bytes.get(range),
+        // SAFETY: `start` and `length` were taken from a slice of what `owner` keeps alive and in
+        // place. In a map they lie below its published end, where nothing is stored again (I9); the
+        // memory of a vector is not changed while it is shared, and `into_vec` ends the sharing.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = match &self.owner {
+            Owner::Map(_) => "map",
+            Owner::Heap(_) => "memory",
         };
-        bytes.unwrap_or_default()
+        f.debug_struct("Pinned").field("length", &self.length).field("owner", &owner).finish()
     }
 }
 
@@ -211,5 +266,15 @@ mod tests {
         drop((writer, map, file, tmp));
         assert_eq!(&*pinned, b"irst", "what is pinned outlives everything");
         assert!(pinned.slice(0..5).is_none());
+    }
+
+    /// I9: memory goes back to be filled anew only when nobody holds a part of it any more.
+    #[test]
+    fn memory_that_someone_holds_is_not_given_back() {
+        let whole = Pinned::of_vec(b"held".to_vec());
+        let part = whole.slice(1..3).unwrap();
+        assert_eq!(whole.into_vec(), b"");
+        assert_eq!(&*part, b"el");
+        assert_eq!(part.into_vec(), b"held");
     }
 }

@@ -365,6 +365,13 @@ unsafe impl Region for OsRegion {
         self.map.advise_range(memmap2::Advice::PopulateWrite, range.start, length)
     }
 
+    /// Linux 5.14; an older one refuses, and each page is brought in when it is touched.
+    #[cfg(target_os = "linux")]
+    fn read_ahead(&self, range: Range<usize>) {
+        let length = range.end.saturating_sub(range.start);
+        let _ = self.map.advise_range(memmap2::Advice::PopulateRead, range.start, length);
+    }
+
     #[cfg(not(target_os = "linux"))]
     fn populate(&self, _range: Range<usize>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())

@@ -38,6 +38,8 @@ pub(crate) const MIRROR_GAP_BATCHES_MAX: i64 = 64;
 
 /// How much a reader of a log in positioned mode fetches at once.
 pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
+/// How much it fetches first, where it may want a single record; doubled while it reads on.
+pub(crate) const READ_CHUNK_BYTES_FIRST: usize = 8 << 10;
 /// How much is read at once when a whole segment is scanned.
 pub(crate) const SCAN_CHUNK_BYTES: usize = 1 << 20;
 
