@@ -116,10 +116,18 @@ impl Log {
         check_name(name)?;
         let inner = &*self.inner;
         inner.check_open()?;
+        // Looked up before the checkpoint is locked (I10), if it can be needed at all.
+        let by_time = match options.start {
+            OffsetSpec::Timestamp(_) if !self.knows_consumer(name)? => {
+                Some(inner.resolve(options.start)?)
+            }
+            _ => None,
+        };
         let start = || {
             let visible = inner.visible_end(options.visibility);
             match options.start {
                 OffsetSpec::Latest => Ok(visible),
+                OffsetSpec::Timestamp(_) => Ok(by_time.map_or(visible, |found| found.min(visible))),
                 start => inner.resolve(start).and_then(|start| match start <= visible {
                     true => Ok(start),
                     false => Err(inner.out_of_range(start)),
@@ -138,6 +146,13 @@ impl Log {
         let missed = (log_start - committed).max(0).unsigned_abs();
         let reader = self.reader_at(committed.max(log_start), options.visibility);
         Ok(Consumer { name: name.to_owned(), reader, committed, missed })
+    }
+
+    fn knows_consumer(&self, name: &str) -> Result<bool> {
+        let known = |state: &mut State| {
+            Ok((state.consumers.iter().any(|consumer| consumer.name == name), false))
+        };
+        self.inner.change_state(known)
     }
 
     /// The consumers the log knows, in the order they were created.

@@ -255,6 +255,11 @@ impl ActiveSegment {
             closing_time: closing.time.is_some(),
         })
     }
+
+    /// Completes the index in memory: of a segment that was sealed and got a successor.
+    pub(crate) fn close_index(&mut self) {
+        self.data.add_to_index(self.rule.finish());
+    }
 }
 
 fn is_full(error: &io::Error) -> bool {

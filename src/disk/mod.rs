@@ -10,6 +10,7 @@ pub(crate) mod names;
 pub(crate) mod segment;
 pub(crate) mod set;
 pub(crate) mod state;
+pub(crate) mod times;
 pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};

@@ -3,8 +3,8 @@
 //! Floor 3. Readers see it up to its published end and no further (I9).
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -24,6 +24,8 @@ use crate::words::offset::Offset;
 pub(crate) struct Segment {
     pub(crate) base: Offset,
     open: Mutex<Opened>,
+    /// Of a sealed segment, once it was asked for; `i64::MIN` if it holds no record.
+    max_timestamp: OnceLock<i64>,
 }
 
 #[derive(Debug)]
@@ -36,11 +38,15 @@ enum Opened {
 
 impl Segment {
     pub(crate) fn closed(base: Offset) -> Segment {
-        Segment { base, open: Mutex::new(Opened::No) }
+        Segment { base, open: Mutex::new(Opened::No), max_timestamp: OnceLock::new() }
     }
 
     pub(crate) fn opened(data: Arc<SegmentData>) -> Segment {
-        Segment { base: data.base, open: Mutex::new(Opened::Yes(data)) }
+        Segment {
+            base: data.base,
+            open: Mutex::new(Opened::Yes(data)),
+            max_timestamp: OnceLock::new(),
+        }
     }
 
     /// The open file, opened now if need be.
@@ -57,6 +63,15 @@ impl Segment {
         let data = Arc::new(SegmentData::open_sealed(env, self.base)?);
         *open = Opened::Yes(Arc::clone(&data));
         Ok(data)
+    }
+
+    /// The highest timestamp of a sealed segment, if it was found out before.
+    pub(crate) fn max_timestamp(&self) -> Option<i64> {
+        self.max_timestamp.get().copied()
+    }
+
+    pub(crate) fn know_max_timestamp(&self, timestamp: i64) {
+        self.max_timestamp.get_or_init(|| timestamp);
     }
 
     /// Lets the file go as soon as nobody reads it any more.
@@ -205,18 +220,27 @@ impl SegmentData {
     }
 
     fn index_floor(&self, env: &Env, target: Offset, rebuild: bool) -> Result<Option<IndexEntry>> {
-        let relative = target - self.base;
+        self.with_index(env, rebuild, |entries| entries.floor(target - self.base))
+    }
+
+    /// Looks into the index, read or made anew where need be.
+    pub(crate) fn with_index<T>(
+        &self,
+        env: &Env,
+        rebuild: bool,
+        look: impl FnOnce(&IndexEntries) -> T,
+    ) -> Result<T> {
         if !rebuild && let Some(entries) = &*self.index.read() {
-            return Ok(entries.floor(relative));
+            return Ok(look(entries));
         }
         let stored = index_file::read(&*env.storage, &env.dir, self.base, self.published());
         let entries = match stored.filter(|_| !rebuild) {
             Some(entries) => entries,
             None => self.rebuild_index(env)?,
         };
-        let floor = entries.floor(relative);
+        let seen = look(&entries);
         *self.index.write() = Some(entries);
-        Ok(floor)
+        Ok(seen)
     }
 
     /// Makes the index anew from the batches (I5); damaged stretches get no entries.

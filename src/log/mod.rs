@@ -15,6 +15,7 @@ pub(crate) mod options;
 pub(crate) mod read;
 pub(crate) mod report;
 mod scan;
+mod timestamp;
 mod wait;
 mod write;
 
@@ -43,6 +44,7 @@ use crate::log::write::Writer;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
+use crate::words::time::Timestamp;
 
 /// Whether a record counts once it is written, or once it survives a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -65,6 +67,11 @@ pub enum OffsetSpec {
     Latest,
     /// At this offset, from the log start offset to the log end offset.
     At(Offset),
+    /// At the first record whose time is this or a later one, as Kafka's `ListOffsets` finds it;
+    /// at the log end offset if there is none. Times need not rise: a record behind it may be
+    /// older. Looked up once, when the call is made, by the time indexes; the first lookup reads a
+    /// little of every segment before that record.
+    Timestamp(Timestamp),
 }
 
 /// A log in a directory: appended to at its end, read from any offset.
@@ -253,6 +260,7 @@ impl Inner {
             OffsetSpec::Latest => Ok(valid.end),
             OffsetSpec::At(offset) if offset >= valid.start && offset <= valid.end => Ok(offset),
             OffsetSpec::At(offset) => Err(self.out_of_range(offset)),
+            OffsetSpec::Timestamp(time) => self.first_at(time),
         }
     }
 

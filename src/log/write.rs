@@ -301,7 +301,8 @@ impl Inner {
         }
         let next = next.install(&self.env)?;
         self.segments.push(Arc::clone(&next.segment));
-        let sealed = std::mem::replace(&mut writer.active, next);
+        let mut sealed = std::mem::replace(&mut writer.active, next);
+        sealed.close_index();
         writer.unsynced.push(sealed.data);
         writer.names_unsynced = true;
         writer.active_since = now;
