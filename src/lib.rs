@@ -16,6 +16,7 @@ pub use log::inspect::SegmentFile;
 pub use log::options::{FlushPolicy, IoMode, LogOptions};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
+pub use log::verify::VerifyReport;
 pub use log::{Log, OffsetSpec, Visibility};
 #[cfg(feature = "replicator")]
 pub use replicator::{

@@ -43,6 +43,23 @@ fn write_one(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()>
     file.write_all_at(0, bytes)
 }
 
+/// Whether the index and the time index are these entries, byte for byte.
+pub(crate) fn equal(
+    storage: &dyn Storage,
+    dir: &Path,
+    base: Offset,
+    entries: &IndexEntries,
+) -> [bool; 2] {
+    let is = |part, expected: Vec<u8>| {
+        let path = dir.join(names::segment_file(base, part));
+        // One more than is due, so that a longer file is not taken for it.
+        let found = read_small(storage, &path, expected.len() + 1);
+        found.is_ok_and(|found| found.is_some_and(|found| found == expected))
+    };
+    let index = is(Part::Index, index_bytes(&entries.entries));
+    [index, is(Part::TimeIndex, time_bytes(&entries.times))]
+}
+
 /// Reads both files; `None` if either is missing or cannot belong to a segment of this length.
 pub(crate) fn read(
     storage: &dyn Storage,

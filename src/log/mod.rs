@@ -16,6 +16,7 @@ pub(crate) mod read;
 pub(crate) mod report;
 mod scan;
 mod timestamp;
+pub(crate) mod verify;
 mod wait;
 mod write;
 

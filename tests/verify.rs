@@ -1,0 +1,260 @@
+//! Verifying a log: it finds what a reader would stumble over, no more and no less, and changes
+//! nothing (I4, I5).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod util;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use forebay::{ErrorKind, FlushPolicy, Log, Offset, OffsetSpec, VerifyReport};
+use util::fixture::{Fixture, fill, options};
+use util::{MODES, kind, manual, scratch};
+
+fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    util::files(dir).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+}
+
+fn ranges(report: &VerifyReport) -> Vec<std::ops::Range<i64>> {
+    report.damaged.iter().map(|range| range.start.get()..range.end.get()).collect()
+}
+
+/// Everything is counted as it is, in the log just written, flushed, closed and opened again, with
+/// records deleted; no byte changes.
+#[test]
+fn a_whole_log_is_counted_and_left_as_it_is() {
+    for mode in MODES {
+        let dir = scratch();
+        let log = options(mode).open(dir.path()).unwrap();
+        let mut records = Vec::new();
+        assert_eq!(log.verify().unwrap().segments, 0, "an empty log");
+        fill(&log, &mut records, 60);
+        let check = |log: &Log, start: usize| {
+            let before = content(dir.path());
+            let report = log.verify().unwrap();
+            assert!(content(dir.path()) == before, "verify wrote something");
+            assert!(report.is_whole(), "{report:?}");
+            assert_eq!((report.index_mismatches, report.time_index_mismatches), (0, 0));
+            assert_eq!(report.log_start_offset, log.log_start_offset());
+            assert_eq!(report.log_end_offset, log.log_end_offset());
+            assert_eq!(report.records, u64::try_from(records.len() - start).unwrap());
+            let segments = util::segments(dir.path());
+            assert_eq!(report.segments, segments.len() as u64);
+            let batches: Vec<_> = segments.iter().flat_map(|path| util::batches_of(path)).collect();
+            assert_eq!(report.batches, batches.len() as u64);
+            let bytes: usize = batches.iter().map(|(_, places)| places.len()).sum();
+            assert_eq!((report.bytes, report.gaps), (bytes as u64, 0));
+        };
+        check(&log, 0);
+        log.flush().unwrap();
+        check(&log, 0);
+        let mut consumer = log.consumer("c").unwrap();
+        consumer.commit_offset(Offset::new(5)).unwrap();
+        drop(consumer);
+        log.delete_records(Offset::new(40)).unwrap();
+        check(&log, 40);
+        let other = log.clone();
+        log.close().unwrap();
+        assert_eq!(kind(other.verify()), ErrorKind::Closed);
+        check(&options(mode).open(dir.path()).unwrap(), 40);
+    }
+}
+
+/// Each batch of a closed log is damaged in turn, and pairs of them: the report has exactly the
+/// ranges a reader reports, and counts exactly what it reads.
+#[test]
+fn damage_is_what_a_reader_stumbles_over() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        for (n, (offsets, name, places)) in fixture.batches.iter().enumerate() {
+            for distance in [0, 1, 7] {
+                let dir = scratch();
+                let mut damaged = fixture.clone();
+                let (_, other, more) = &fixture.batches[(n + distance) % fixture.batches.len()];
+                for (name, at) in [(name, places.start + 65), (other, more.start + 66)] {
+                    damaged.bytes_mut(name)[at] ^= 0x10;
+                }
+                damaged.put(dir.path());
+                let log = options(mode).open(dir.path()).unwrap();
+                let report = log.verify().unwrap();
+                let found = util::read_through(&log, OffsetSpec::Earliest);
+                assert!(found.lost.iter().any(|lost| lost.start <= offsets.start));
+                assert_eq!(ranges(&report), found.lost, "{offsets:?} and {distance} further");
+                assert_eq!(report.damaged_ranges, found.lost.len() as u64);
+                assert_eq!(report.records, found.records.len() as u64);
+                assert!(!report.is_whole());
+            }
+        }
+    }
+}
+
+/// Every byte of every segment is changed, one at a time: it is damage that a reader sees as well,
+/// or it is no damage to either.
+#[test]
+fn every_byte_counts_for_verify_as_it_does_for_a_reader() {
+    let fixture = Fixture::closed(MODES[0]);
+    for name in fixture.names(".log") {
+        for at in (0..fixture.bytes(&name).len()).step_by(7) {
+            let dir = scratch();
+            let mut damaged = fixture.clone();
+            damaged.bytes_mut(&name)[at] ^= 0x81;
+            damaged.put(dir.path());
+            let log = options(MODES[at % 2]).open(dir.path()).unwrap();
+            let report = log.verify().unwrap();
+            let found = util::read_through(&log, OffsetSpec::Earliest);
+            assert_eq!(ranges(&report), found.lost, "{name} at {at}");
+            assert_eq!(report.records, found.records.len() as u64, "{name} at {at}");
+        }
+    }
+}
+
+/// A segment that is gone, or stands in another's place, is a range that cannot be read.
+#[test]
+fn missing_and_exchanged_segments_are_found() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let names = fixture.names(".log");
+        assert!(names.len() >= 3, "{names:?}");
+        let dir = scratch();
+        fixture.put(dir.path());
+        let log = options(mode).open(dir.path()).unwrap();
+        fs::remove_file(dir.path().join(&names[1])).unwrap();
+        let report = log.verify().unwrap();
+        let found = util::read_through(&log, OffsetSpec::Earliest);
+        assert_eq!((ranges(&report), report.damaged_ranges), (found.lost, 1), "{report:?}");
+        drop(log);
+
+        let mut exchanged = fixture.clone();
+        let first = exchanged.bytes(&names[0]).clone();
+        *exchanged.bytes_mut(&names[1]) = first;
+        exchanged.put(dir.path());
+        let log = options(mode).open(dir.path()).unwrap();
+        let report = log.verify().unwrap();
+        let found = util::read_through(&log, OffsetSpec::Earliest);
+        assert_eq!((ranges(&report), report.damaged_ranges), (found.lost, 1), "{report:?}");
+    }
+}
+
+/// I5: an index file that is missing, cut, longer or changed by a bit is counted; it is no damage.
+#[test]
+fn index_files_that_are_not_what_they_have_to_be_are_counted() {
+    for mode in MODES {
+        let fixture = Fixture::closed(mode);
+        let names: Vec<_> =
+            ["index", "timeindex"].iter().flat_map(|part| fixture.names(part)).collect();
+        let sealed = fixture.names(".log");
+        let sealed = &sealed[..sealed.len() - 1];
+        let of_sealed = |name: &String| sealed.iter().any(|log| log[..20] == name[..20]);
+        for name in names.iter().filter(|name| of_sealed(name)) {
+            let bytes = fixture.bytes(name).clone();
+            assert!(bytes.len() > 20, "{name} has entries");
+            let mut changed = bytes.clone();
+            changed[5] ^= 1;
+            let contents = [
+                None,
+                Some(vec![]),
+                Some(bytes[..bytes.len() - 1].to_vec()),
+                Some([bytes.clone(), vec![0]].concat()),
+                Some(changed),
+            ];
+            for content in contents {
+                let dir = scratch();
+                fixture.put(dir.path());
+                let log = options(mode).open(dir.path()).unwrap();
+                match content {
+                    Some(content) => fs::write(dir.path().join(name), content).unwrap(),
+                    None => fs::remove_file(dir.path().join(name)).unwrap(),
+                }
+                let report = log.verify().unwrap();
+                let times = u64::from(name.ends_with("timeindex"));
+                let counted = (report.index_mismatches, report.time_index_mismatches);
+                assert_eq!(counted, (u64::from(name.ends_with(".index")), times), "{name}");
+                assert!(report.is_whole());
+            }
+        }
+    }
+}
+
+/// The small files: changed under an open log, each fault is named.
+#[test]
+fn faults_of_the_checkpoint_and_the_meta_file_are_named() {
+    for mode in MODES {
+        for name in ["log.meta", "checkpoint"] {
+            let dir = scratch();
+            let log = util::ten(mode, dir.path());
+            log.flush().unwrap();
+            let mut consumer = log.consumer("c").unwrap();
+            consumer.commit_offset(Offset::new(3)).unwrap();
+            assert_eq!(log.verify().unwrap().faults, [""; 0]);
+            let path = dir.path().join(name);
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, vec![0xee; bytes.len()]).unwrap();
+            let report = log.verify().unwrap();
+            assert!(!report.is_whole());
+            assert!(report.faults.iter().any(|fault| fault.contains(name)), "{report:?}");
+            if name == "log.meta" {
+                fs::remove_file(&path).unwrap();
+                assert_eq!(log.verify().unwrap().faults, ["log.meta is missing"]);
+            }
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(log.verify().unwrap().faults, [""; 0]);
+        }
+    }
+}
+
+/// The gaps of a mirror are counted; the records of a batch that was sealed wrongly are not read.
+#[test]
+fn gaps_are_counted() {
+    for mode in MODES {
+        let (dir, second) = (scratch(), scratch());
+        let log = util::ten(mode, dir.path());
+        let mirror = manual(mode).mirror_of(log.id()).open(second.path()).unwrap();
+        let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
+        for n in 0..10 {
+            let batch = reader.next().unwrap().unwrap();
+            if ![0, 4, 5].contains(&n) {
+                mirror.append_mirrored(&batch).unwrap();
+            }
+        }
+        let report = mirror.verify().unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        assert_eq!((report.batches, report.gaps, report.records), (9, 2, 7));
+    }
+}
+
+/// While others append, roll, flush, commit and delete, a whole log stays whole, every time.
+#[test]
+fn a_log_that_is_written_to_meanwhile_is_found_whole() {
+    for mode in MODES {
+        let dir = scratch();
+        let policy = FlushPolicy::EveryBytes(2000);
+        let log = options(mode).flush(policy).open(dir.path()).unwrap();
+        thread::scope(|scope| {
+            let appender = scope.spawn(|| {
+                let mut consumer = log.consumer("c").unwrap();
+                for n in 0..3000 {
+                    log.append(format!("{n} {}", "x".repeat(100))).unwrap();
+                    consumer.commit_offset(log.log_end_offset()).unwrap();
+                    if n % 50 == 0 {
+                        let before = (log.log_end_offset().get() - 200).max(0);
+                        log.delete_records(Offset::new(before)).unwrap();
+                    }
+                }
+            });
+            let mut runs = 0;
+            while !appender.is_finished() || runs == 0 {
+                let report = log.verify().unwrap();
+                assert!(report.is_whole(), "{report:?}");
+                assert_eq!((report.index_mismatches, report.time_index_mismatches), (0, 0));
+                let most = report.log_end_offset - report.log_start_offset;
+                assert!(report.records <= u64::try_from(most).unwrap(), "{report:?}");
+                runs += 1;
+            }
+        });
+        let report = log.verify().unwrap();
+        let all = log.log_end_offset() - log.log_start_offset();
+        assert_eq!(report.records, u64::try_from(all).unwrap());
+    }
+}
