@@ -197,8 +197,8 @@ fn a_damaged_or_foreign_time_index_changes_no_answer() {
     }
 }
 
-/// I5: a power cut leaves the front of an unsynced file, cut at a page. Where that is whole entries,
-/// the rest of them is missed all the same, though the last times of the segment are low.
+/// I5: a power cut leaves the front of an unsynced file, cut at a page. Where that is whole
+/// entries, the rest of them is missed all the same, though the segment's last times are low.
 #[test]
 fn a_time_index_cut_at_a_page_is_made_anew() {
     for mode in MODES {
