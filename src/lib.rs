@@ -13,7 +13,7 @@ mod words;
 pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
 pub use log::batch::{Compression, RecordBatch, Records, TimestampType};
 pub use log::inspect::SegmentFile;
-pub use log::options::{FlushPolicy, IoMode, LogOptions};
+pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::verify::VerifyReport;

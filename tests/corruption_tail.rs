@@ -85,7 +85,7 @@ fn a_killed_log_has_every_record() {
             assert!(outcome.missing.is_empty() && outcome.end == fixture.end(), "{what}");
             assert!(!report.clean && report.segments_scanned >= 1, "{what}: {report:?}");
             assert_eq!((report.bytes_cut, report.records_cut), (0, 0), "{what}: {report:?}");
-            assert_eq!(report.segments_removed, 0, "{what}");
+            assert_eq!(report.segments_set_aside, 0, "{what}");
             fixture.check_again(dir.path(), &outcome, &what);
         }
     }
@@ -300,7 +300,7 @@ fn tear_unflushed_segments(mode: IoMode, dir: &Path, scanned: bool) {
         let behind = fixture.batches[n..].iter().filter(|(_, file, _)| file != name);
         let mut files: Vec<_> = behind.map(|(_, file, _)| file).collect();
         files.dedup();
-        assert_eq!(report.segments_removed, files.len() as u64, "I20: {what}: {report:?}");
+        assert_eq!(report.segments_set_aside, files.len() as u64, "I20: {what}: {report:?}");
         let whole = fixture.end() - offsets.end;
         assert_eq!(report.records_cut, whole as u64, "I20: {what}: {report:?}");
         let own = &damaged.bytes(name)[places.start..];

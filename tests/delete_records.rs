@@ -312,7 +312,7 @@ fn whatever_files_a_crash_brings_back_go_at_the_next_open() {
                 let report = log.recovery();
                 assert_eq!(report.segments_deleted, expected, "{kept:b}");
                 assert_eq!((report.damaged_ranges, report.lost.clone()), (0, None), "{kept:b}");
-                assert_eq!((report.segments_removed, report.records_cut), (0, 0), "{kept:b}");
+                assert_eq!((report.segments_set_aside, report.records_cut), (0, 0), "{kept:b}");
                 assert_eq!(log.log_start_offset().get(), all[3] + 1);
                 assert_eq!(numbers(&all_texts(&log)), (all[3] + 1..60).collect::<Vec<_>>());
                 let names = util::files(crashed.path());

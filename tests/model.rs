@@ -234,7 +234,7 @@ impl Subject {
         let log = options(mode, policy).open(dir.path()).unwrap();
         let report = log.recovery();
         assert!(kill || report.clean, "{how:?}: {report:?}");
-        assert_eq!((report.bytes_cut, report.records_cut, report.segments_removed), (0, 0, 0));
+        assert_eq!((report.bytes_cut, report.records_cut, report.segments_set_aside), (0, 0, 0));
         assert_eq!((report.damaged_ranges, report.lost.clone()), (0, None));
         assert_eq!((report.checkpoint_slots_damaged, report.meta_rebuilt), (0, false));
         assert!(report.consumers_moved_back.is_empty() && report.foreign_files.is_empty());

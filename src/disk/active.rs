@@ -4,6 +4,7 @@
 //! and never a signal. Keeps I3 and I9: nothing below the published end is written again.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -11,7 +12,7 @@ use std::sync::atomic::AtomicUsize;
 use crate::codec::index::{IndexEntries, IndexRule};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentBytes, SegmentData};
-use crate::disk::state::CleanMark;
+use crate::disk::state::{CleanMark, TailCopy};
 use crate::disk::{Env, index_file};
 use crate::sys::{Access, MapWriter, StorageFile};
 use crate::words::error::{Error, Result};
@@ -30,6 +31,8 @@ pub(crate) struct ActiveSegment {
     position: usize,
     /// Up to here a store needs nothing more than itself: reserved, and populated where mapped.
     ready: usize,
+    /// An append had to prepare pages itself since somebody was told last.
+    pub(crate) behind: bool,
     allocated: usize,
     capacity: usize,
     /// The filesystem cannot reserve blocks; then a full disk shows at the write itself.
@@ -37,11 +40,14 @@ pub(crate) struct ActiveSegment {
     rule: IndexRule,
 }
 
-/// A new segment's file under a name that is not yet a segment's.
+/// A new segment's file under a name that is not yet a segment's; which one's is open.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    active: ActiveSegment,
     path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    map: Option<MapWriter>,
+    allocated: usize,
+    preallocates: bool,
 }
 
 /// What a scan or a clean mark says of a segment that is to be appended to again.
@@ -55,10 +61,9 @@ pub(crate) struct Resume {
 impl ActiveSegment {
     /// Makes a new segment's file, its first blocks reserved: all of them if the last segment
     /// filled quickly and there is room. After an error nothing is left behind (I19).
-    pub(crate) fn prepare(env: &Env, base: Offset, whole: bool) -> Result<Prepared> {
-        let mut path = env.dir.join(names::segment_file(base, Part::Log)).into_os_string();
-        path.push(names::NEW_SUFFIX);
-        let path = PathBuf::from(path);
+    /// Two threads never do it under one name.
+    pub(crate) fn prepare(env: &Env, name: &str, whole: bool) -> Result<Prepared> {
+        let path = env.dir.join(name);
         let failed = |error| Error::io("cannot create a segment", &path, error);
         let file = match env.storage.create_new(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -67,22 +72,12 @@ impl ActiveSegment {
             }
             created => created.map_err(failed)?,
         };
-        let resume = Resume {
-            position: 0,
-            rule: IndexRule::new(base.get(), env.index_interval_bytes),
-            entries: IndexEntries::default(),
-        };
-        let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
-        let wanted = if whole { env.segment_bytes } else { step };
-        let made = ActiveSegment::over(env, base, file, resume).and_then(|mut active| {
-            active.allocate(wanted, step)?;
-            Ok(active)
-        });
-        match made {
-            Ok(active) => Ok(Prepared { active, path }),
+        let mut made = Prepared { path, file, map: None, allocated: 0, preallocates: true };
+        match made.fill(env, whole) {
+            Ok(()) => Ok(made),
             Err(error) => {
-                // Best effort: the next open removes it as well.
-                let _ = env.storage.unlink(&path);
+                let error = Error::io("cannot make room for a segment", &made.path, error);
+                made.discard(env);
                 Err(error)
             }
         }
@@ -95,41 +90,56 @@ impl ActiveSegment {
             .storage
             .open(&path, Access::ReadWrite)
             .map_err(|error| Error::io("cannot open the active segment", &path, error))?;
-        ActiveSegment::over(env, base, file, resume)
+        // A segment written under a larger `segment_bytes` keeps its room but takes no more.
+        let capacity = env.segment_bytes.max(resume.position);
+        let map = match env.mapped {
+            true => Some(
+                file.map_write(capacity)
+                    .map_err(|error| Error::io("cannot map the active segment", &path, error))?,
+            ),
+            false => None,
+        };
+        Ok(ActiveSegment::over(env, base, (file, map), resume))
     }
 
     fn over(
         env: &Env,
         base: Offset,
-        file: Arc<dyn StorageFile>,
+        (file, mut map): (Arc<dyn StorageFile>, Option<MapWriter>),
         resume: Resume,
-    ) -> Result<ActiveSegment> {
+    ) -> ActiveSegment {
         let Resume { position, rule, mut entries } = resume;
         entries.make_room(env.index_interval_bytes, env.segment_bytes);
-        let path = || env.dir.join(names::segment_file(base, Part::Log));
-        // A segment written under a larger `segment_bytes` keeps its room but takes no more.
-        let capacity = env.segment_bytes.max(position);
-        let failed = |error| Error::io("cannot map the active segment", &path(), error);
-        let (map, bytes) = if env.mapped {
-            let mut map = file.map_write(capacity).map_err(failed)?;
-            map.publish(position);
-            let shared = Arc::clone(map.map());
-            (Some(map), SegmentBytes::Mapped(shared))
-        } else {
-            (None, SegmentBytes::Positioned(AtomicUsize::new(position)))
+        let bytes = match &mut map {
+            Some(map) => {
+                map.publish(position);
+                SegmentBytes::Mapped(Arc::clone(map.map()))
+            }
+            None => SegmentBytes::Positioned(AtomicUsize::new(position)),
         };
         let data = Arc::new(SegmentData::new(env, base, file, bytes, Some(entries)));
-        Ok(ActiveSegment {
+        ActiveSegment {
             segment: Arc::new(Segment::opened(Arc::clone(&data))),
             data,
             map,
             position,
             ready: position,
+            behind: false,
             allocated: position,
-            capacity,
+            capacity: env.segment_bytes.max(position),
             preallocates: true,
             rule,
-        })
+        }
+    }
+
+    /// Whether it holds nothing yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.position == 0
+    }
+
+    /// Where the next batch goes.
+    pub(crate) fn position(&self) -> usize {
+        self.position
     }
 
     /// Whether a batch of `bytes` that ends at `last_offset` has room; else it is time to roll.
@@ -137,6 +147,19 @@ impl ActiveSegment {
     pub(crate) fn has_room(&self, bytes: usize, last_offset: Offset) -> bool {
         bytes <= self.capacity - self.position
             && last_offset - self.data.base <= i64::from(i32::MAX)
+    }
+
+    /// The bytes before the end that a medium may take with what is written next: those of the
+    /// stretch of `torn_bytes` that the end lies in. `None` if there are none.
+    pub(crate) fn tail_copy(&self, torn_bytes: usize) -> Result<Option<TailCopy>> {
+        let from = self.position - self.position % torn_bytes;
+        let length = self.position - from;
+        if length == 0 {
+            return Ok(None);
+        }
+        let window = self.data.window(from, length)?;
+        let bytes = window.get(..length).unwrap_or_default().to_vec();
+        Ok(Some(TailCopy { base: self.data.base, position: from as u64, bytes }))
     }
 
     /// Writes a stamped batch behind the last one and publishes it. Mapped: a copy. `pace` is what
@@ -188,7 +211,8 @@ impl ActiveSegment {
             self.ready = self.allocated;
             return Ok(());
         };
-        let window = (pace / 8).clamp(limits::POPULATE_BYTES_MIN, limits::POPULATE_BYTES_MAX);
+        self.behind = true;
+        let window = window_bytes(pace);
         let until = (end + window).next_multiple_of(PAGE_BYTES).min(self.allocated);
         map.populate(self.ready..until).map_err(|error| {
             Error::io("cannot populate the active segment", &self.data.path, error)
@@ -196,6 +220,32 @@ impl ActiveSegment {
         })?;
         self.ready = until;
         Ok(())
+    }
+
+    /// The stretch of pages that is worth populating before an append has to; `None` if enough are.
+    pub(crate) fn stretch_ahead(
+        &mut self,
+        pace: usize,
+    ) -> Result<Option<(Arc<SegmentData>, Range<usize>)>> {
+        let until = self.position + 2 * window_bytes(pace);
+        if self.map.is_none() || self.is_empty() || self.ready >= until {
+            return Ok(None);
+        }
+        let until = until.next_multiple_of(PAGE_BYTES).min(self.capacity);
+        if until > self.allocated {
+            let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
+            self.allocate(doubled.max(until).min(self.capacity), until)?;
+        }
+        let from = self.ready - self.ready % PAGE_BYTES;
+        let until = until.min(self.allocated);
+        Ok((from < until).then(|| (Arc::clone(&self.data), from..until)))
+    }
+
+    /// Takes note that a stretch was populated.
+    pub(crate) fn is_ready(&mut self, stretch: Range<usize>) {
+        if stretch.start <= self.ready && stretch.end <= self.allocated {
+            self.ready = self.ready.max(stretch.end);
+        }
     }
 
     /// Reserves blocks up to `wanted`, or on a disk that is nearly full up to `needed`; undone if
@@ -262,22 +312,53 @@ impl ActiveSegment {
     }
 }
 
+/// How much is populated at once: an eighth of what is written between two flushes.
+fn window_bytes(pace: usize) -> usize {
+    (pace / 8).clamp(limits::POPULATE_BYTES_MIN, limits::POPULATE_BYTES_MAX)
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl Prepared {
-    /// Gives the file its segment's name; after an error it is removed.
-    pub(crate) fn install(self, env: &Env) -> Result<ActiveSegment> {
-        let target = &self.active.data.path;
-        match env.storage.rename(&self.path, target) {
-            Ok(()) => Ok(self.active),
-            Err(error) => {
-                let error = Error::io("cannot name the new segment", target, error);
-                let _ = env.storage.unlink(&self.path);
-                Err(error)
-            }
+    fn fill(&mut self, env: &Env, whole: bool) -> io::Result<()> {
+        let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
+        if env.mapped {
+            self.map = Some(self.file.map_write(env.segment_bytes)?);
         }
+        self.allocated = if whole { env.segment_bytes } else { step };
+        match self.file.allocate(0, self.allocated as u64) {
+            Err(error) if is_full(&error) && self.allocated > step => {
+                self.file.set_len(0)?;
+                self.allocated = step;
+                self.file.allocate(0, step as u64)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported && self.map.is_none() => {
+                self.preallocates = false;
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Gives the file the name of the segment that begins at `base`; after an error it is removed.
+    pub(crate) fn install(self, env: &Env, base: Offset) -> Result<ActiveSegment> {
+        let target = env.dir.join(names::segment_file(base, Part::Log));
+        if let Err(error) = env.storage.rename(&self.path, &target) {
+            let error = Error::io("cannot name the new segment", &target, error);
+            self.discard(env);
+            return Err(error);
+        }
+        let resume = Resume {
+            position: 0,
+            rule: IndexRule::new(base.get(), env.index_interval_bytes),
+            entries: IndexEntries::default(),
+        };
+        let mut active = ActiveSegment::over(env, base, (self.file, self.map), resume);
+        active.allocated = self.allocated;
+        active.preallocates = self.preallocates;
+        Ok(active)
     }
 
     /// Removes the file again.

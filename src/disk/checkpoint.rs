@@ -15,7 +15,7 @@ use crate::disk::state::{NEWER, State};
 use crate::disk::{Env, names, read_small};
 use crate::sys::{Access, MapWriter, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits::{CHECKPOINT_FILE_BYTES_MAX, CHECKPOINT_SLOT_BYTES};
+use crate::words::limits::{CHECKPOINT_FILE_BYTES_MAX, CHECKPOINT_SLOT_BYTES, TORN_BYTES_MAX};
 
 const AREAS: usize = 3;
 const SLOTS: usize = 2;
@@ -26,7 +26,8 @@ pub(crate) struct Loaded {
     /// The newest whole slot's state.
     pub(crate) state: Option<State>,
     number: u64,
-    /// The area the newest slot lies in.
+    /// Where the newest slot lies, and in which area.
+    position: usize,
     area: usize,
     slot_bytes: usize,
     /// Slots that hold something, but nothing whole.
@@ -47,8 +48,9 @@ pub(crate) struct Checkpoint {
     under_sync: Option<usize>,
     /// Something was written since the last sync began.
     dirty: bool,
-    /// The newest slot found at open may never have been synced; it is before the first change.
-    settled: bool,
+    /// Where the newest slot found at open lies. It may never have been synced, or only in vain: it
+    /// is written again and synced before the first change.
+    unsettled: Option<(u64, Vec<u8>)>,
     /// A sync failed: what the device holds is unknown, and nothing is written any more (I8).
     failed: bool,
     buffer: Vec<u8>,
@@ -70,6 +72,7 @@ pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
             Ok((number, state)) if loaded.state.is_none() || number > loaded.number => {
                 loaded.state = Some(state);
                 loaded.number = number;
+                loaded.position = start;
                 loaded.area = page * CHECKPOINT_SLOT_BYTES / (loaded.slot_bytes * SLOTS);
             }
             Ok(_) => {}
@@ -94,12 +97,15 @@ impl Checkpoint {
         let length = AREAS * SLOTS * loaded.slot_bytes;
         let opened = env.storage.open(&path, Access::ReadWrite).ok();
         let usable = opened.filter(|file| {
-            loaded.state.is_some() && file.len().is_ok_and(|found| found == length as u64)
+            loaded.slot_bytes >= least_slot_bytes(env)
+                && file.len().is_ok_and(|found| found == length as u64)
         });
-        let Some(file) = usable else {
+        let (Some(file), Some(newest)) = (usable, &loaded.state) else {
             let created = Checkpoint::create(env, loaded.slot_bytes, loaded.number, state);
             return created.map_err(|(error, _)| error);
         };
+        let mut buffer = Vec::new();
+        newest.encode(loaded.number, &mut buffer);
         let map = map_file(env, &file, length)
             .map_err(|error| Error::io("cannot map the checkpoint", &path, error))?;
         Ok(Checkpoint {
@@ -113,7 +119,7 @@ impl Checkpoint {
             synced: loaded.area,
             under_sync: None,
             dirty: false,
-            settled: false,
+            unsettled: Some((loaded.position as u64, buffer)),
             failed: false,
             buffer: Vec::new(),
         })
@@ -132,7 +138,7 @@ impl Checkpoint {
         let path = env.dir.join(names::CHECKPOINT);
         let mut buffer = Vec::new();
         state.encode(number + 1, &mut buffer);
-        let mut slot_bytes = slot_bytes;
+        let mut slot_bytes = slot_bytes.max(least_slot_bytes(env));
         while buffer.len() > slot_bytes {
             slot_bytes *= 2;
         }
@@ -153,7 +159,7 @@ impl Checkpoint {
             synced: 0,
             under_sync: None,
             dirty: false,
-            settled: true,
+            unsettled: None,
             failed: false,
             buffer,
         })
@@ -163,11 +169,13 @@ impl Checkpoint {
     /// of the process at once, and a power cut after the next sync.
     pub(crate) fn write(&mut self, env: &Env, state: &State) -> Result<()> {
         self.check_failed()?;
-        if !self.settled {
-            let synced = self.file.sync_all();
-            self.failed = synced.is_err();
-            synced.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
-            self.settled = true;
+        if let Some((position, newest)) = &self.unsettled {
+            let settled =
+                self.file.write_all_at(*position, newest).and_then(|()| self.file.sync_all());
+            self.failed = settled.is_err();
+            settled
+                .map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+            self.unsettled = None;
         }
         state.encode(self.number + 1, &mut self.buffer);
         if self.buffer.len() > self.slot_bytes {
@@ -244,6 +252,11 @@ impl Checkpoint {
             None => Ok(()),
         }
     }
+}
+
+/// Areas lie further apart than what a medium that tears takes around a rewritten sector.
+fn least_slot_bytes(env: &Env) -> usize {
+    env.torn_bytes.map_or(CHECKPOINT_SLOT_BYTES, |_| TORN_BYTES_MAX / SLOTS)
 }
 
 fn map_file(

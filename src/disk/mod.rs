@@ -3,6 +3,7 @@
 //! Floor 3. Knows bytes in files; when to roll, flush or delete is decided above.
 
 pub(crate) mod active;
+pub(crate) mod aside;
 pub(crate) mod checkpoint;
 pub(crate) mod index_file;
 pub(crate) mod meta;
@@ -33,6 +34,8 @@ pub(crate) struct Env {
     pub(crate) mapped: bool,
     pub(crate) segment_bytes: usize,
     pub(crate) index_interval_bytes: usize,
+    /// How far around a rewritten sector a power cut may reach; `None` where it may not.
+    pub(crate) torn_bytes: Option<usize>,
 }
 
 impl Env {

@@ -8,8 +8,15 @@ use crate::words::offset::Offset;
 pub(crate) const META: &str = "log.meta";
 /// The small durable state.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// The next segment before it has its name.
+pub(crate) const SEGMENT_NEXT: &str = "segment.new";
+/// The one after it, made ahead by the log's own thread.
+pub(crate) const SEGMENT_AHEAD: &str = "ahead.new";
 /// A file that is being made; left behind by a crash it is removed at open.
 pub(crate) const NEW_SUFFIX: &str = ".new";
+
+/// What a recovery cut off, kept beside the log.
+const ASIDE_SUFFIX: &str = ".aside";
 
 /// What a segment is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,19 @@ pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, Part)> {
     digits.parse().ok().map(|base| (Offset::new(base), part))
 }
 
+/// The name under which something is kept that a cut at `cut` took from the segment at `base`.
+pub(crate) fn aside_file(cut: Offset, base: Offset) -> String {
+    format!("{:020}-{:020}{ASIDE_SUFFIX}", cut.get(), base.get())
+}
+
+/// The cut of a file that was set aside, by its name.
+pub(crate) fn parse_aside_file(name: &str) -> Option<Offset> {
+    let (cut, base) = name.strip_suffix(ASIDE_SUFFIX)?.split_once('-')?;
+    let number = |digits: &str| digits.parse().ok().map(Offset::new);
+    let (cut, base) = (number(cut)?, number(base)?);
+    (aside_file(cut, base) == name).then_some(cut)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,8 +85,13 @@ mod tests {
             "00000000000000000000.LOG",
             "00000000000000000000.log.new",
             "00000000000000000000",
+            "00000000000000000000-00000000000000000000.aside",
         ] {
             assert_eq!(parse_segment_file(foreign), None, "{foreign}");
+        }
+        assert_eq!(parse_aside_file(&aside_file(base, Offset::ZERO)), Some(base));
+        for foreign in ["1-2.aside", "00000000000000000001.aside", "x", "-.aside"] {
+            assert_eq!(parse_aside_file(foreign), None, "{foreign}");
         }
     }
 }

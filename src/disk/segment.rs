@@ -2,6 +2,7 @@
 //!
 //! Floor 3. Readers see it up to its published end and no further (I9).
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -154,6 +155,13 @@ impl SegmentData {
             SegmentBytes::Mapped(map) => map.published(),
             SegmentBytes::Positioned(published) => published.load(Ordering::Acquire),
         }
+    }
+
+    /// Makes the pages of a range ready for stores by whoever writes the segment.
+    pub(crate) fn populate(&self, range: Range<usize>) -> Result<()> {
+        let SegmentBytes::Mapped(map) = &self.bytes else { return Ok(()) };
+        map.populate(range)
+            .map_err(|error| Error::io("cannot populate the active segment", &self.path, error))
     }
 
     /// Moves the published end of a segment that is written by position.

@@ -5,6 +5,7 @@
 use crate::codec::DecodeError;
 use crate::codec::crc::crc32;
 use crate::disk::meta::Meta;
+use crate::sys::Residence;
 use crate::words::limits;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -15,6 +16,9 @@ const FLAG_CLEAN: u16 = 1;
 const FLAG_SEAL: u16 = 2;
 const FLAG_SOURCE: u16 = 4;
 const FLAG_CLOSING_TIME: u16 = 8;
+const FLAG_RESIDENCE: u16 = 16;
+const FLAG_ANCHOR: u16 = 32;
+const FLAG_ANCHOR_OF_BOOT: u16 = 64;
 
 /// Everything small that has to survive: kept whole in every slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +34,56 @@ pub(crate) struct State {
     pub(crate) open_number: u64,
     /// Where the open of that number cut the log; the log end offset if it cut nothing.
     pub(crate) cut: Offset,
+    /// Where it was written: if this is still so, the page cache was never lost.
+    pub(crate) residence: Option<Residence>,
+    pub(crate) clock: ClockState,
+    /// The log clock when a segment was begun at this offset, oldest first.
+    pub(crate) samples: Vec<ClockSample>,
+    /// Copies of what a torn rewriting could take, oldest first.
+    pub(crate) tails: Vec<TailCopy>,
     pub(crate) consumers: Vec<ConsumerState>,
+}
+
+/// The log clock when the state was written (I15). All in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClockState {
+    pub(crate) log_clock: i64,
+    /// The kernel's clock since its start, at the same moment.
+    pub(crate) boot: i64,
+    /// Log clock and wall clock at the last moment when the wall clock was known to be right.
+    pub(crate) anchor: Option<ClockAnchor>,
+    /// That moment lies in this run of the kernel.
+    pub(crate) anchor_of_boot: bool,
+}
+
+/// A moment by both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockAnchor {
+    pub(crate) log_clock: i64,
+    pub(crate) wall: i64,
+}
+
+/// When a segment was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockSample {
+    pub(crate) offset: Offset,
+    pub(crate) log_clock: i64,
+}
+
+/// The bytes of a segment from a position to what was its end: what rewriting may tear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TailCopy {
+    pub(crate) base: Offset,
+    pub(crate) position: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl TailCopy {
+    /// Whether it protects an end that lies before this one.
+    pub(crate) fn is_before(&self, base: Offset, position: usize) -> bool {
+        let end = self.position.saturating_add(self.bytes.len() as u64);
+        (self.base, end) < (base, position as u64)
+    }
 }
 
 /// By this the next open knows the last segment again without reading it.
@@ -62,6 +115,10 @@ impl State {
             clean: None,
             open_number: 0,
             cut: log_start,
+            residence: None,
+            clock: ClockState::default(),
+            samples: Vec::new(),
+            tails: Vec::new(),
             consumers: Vec::new(),
         }
     }
@@ -76,6 +133,9 @@ impl State {
             (FLAG_SEAL, self.meta.seal),
             (FLAG_SOURCE, self.meta.source.is_some()),
             (FLAG_CLOSING_TIME, self.clean.is_some_and(|mark| mark.closing_time)),
+            (FLAG_RESIDENCE, self.residence.is_some()),
+            (FLAG_ANCHOR, self.clock.anchor.is_some()),
+            (FLAG_ANCHOR_OF_BOOT, self.clock.anchor_of_boot),
         ];
         let flags = flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag);
         out.extend_from_slice(&u16::to_be_bytes(flags));
@@ -97,6 +157,7 @@ impl State {
         out.extend_from_slice(&mark.active_base.get().to_be_bytes());
         out.extend_from_slice(&mark.active_bytes.to_be_bytes());
         out.extend_from_slice(&mark.index_checksum.to_be_bytes());
+        self.encode_times(out);
         let count = u16::try_from(self.consumers.len()).expect("consumers are bounded by 64");
         out.extend_from_slice(&count.to_be_bytes());
         for consumer in &self.consumers {
@@ -105,12 +166,37 @@ impl State {
             out.push(u8::try_from(consumer.name.len()).expect("names are bounded by 249"));
             out.extend_from_slice(consumer.name.as_bytes());
         }
-        let length = u32::try_from(out.len() + 4).expect("a slot is bounded by 20 KiB");
+        out.push(u8::try_from(self.tails.len()).expect("tails are bounded by 2"));
+        for tail in &self.tails {
+            out.extend_from_slice(&tail.base.get().to_be_bytes());
+            out.extend_from_slice(&tail.position.to_be_bytes());
+            let length = u32::try_from(tail.bytes.len()).expect("tails are bounded by 64 KiB");
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(&tail.bytes);
+        }
+        let length = u32::try_from(out.len() + 4).expect("a slot is bounded by 256 KiB");
         if let Some(field) = out.get_mut(8..12) {
             field.copy_from_slice(&length.to_be_bytes());
         }
         let checksum = crc32(out);
         out.extend_from_slice(&checksum.to_be_bytes());
+    }
+
+    fn encode_times(&self, out: &mut Vec<u8>) {
+        let Residence { boot, mount, directory } =
+            self.residence.unwrap_or(Residence { boot: [0; 16], mount: 0, directory: 0 });
+        out.extend_from_slice(&boot);
+        out.extend_from_slice(&mount.to_be_bytes());
+        out.extend_from_slice(&directory.to_be_bytes());
+        let anchor = self.clock.anchor.unwrap_or(ClockAnchor { log_clock: 0, wall: 0 });
+        for millis in [self.clock.log_clock, self.clock.boot, anchor.log_clock, anchor.wall] {
+            out.extend_from_slice(&millis.to_be_bytes());
+        }
+        out.push(u8::try_from(self.samples.len()).expect("samples are bounded by 128"));
+        for sample in &self.samples {
+            out.extend_from_slice(&sample.offset.get().to_be_bytes());
+            out.extend_from_slice(&sample.log_clock.to_be_bytes());
+        }
     }
 
     /// Reads a slot: its number and state.
@@ -151,12 +237,37 @@ impl State {
             closing_time: flags & FLAG_CLOSING_TIME != 0,
         };
         let clean = (flags & FLAG_CLEAN != 0).then_some(mark);
+        let residence = Residence {
+            boot: fields.array()?,
+            mount: u64::from_be_bytes(fields.array()?),
+            directory: u64::from_be_bytes(fields.array()?),
+        };
+        let residence = (flags & FLAG_RESIDENCE != 0).then_some(residence);
+        let (log_clock, boot) = (fields.millis()?, fields.millis()?);
+        let anchor = ClockAnchor { log_clock: fields.millis()?, wall: fields.millis()? };
+        let anchor = (flags & FLAG_ANCHOR != 0).then_some(anchor);
+        let samples = fields.samples()?;
         let count = usize::from(u16::from_be_bytes(fields.array()?));
         if count > limits::CONSUMERS_MAX {
             return Err(DecodeError::new("the slot counts too many consumers", fields.position));
         }
         let consumers = (0..count).map(|_| fields.consumer()).collect::<Result<_, _>>()?;
-        let state = State { meta, log_start, recovery_point, clean, open_number, cut, consumers };
+        let tails = fields.tails()?;
+        let anchor_of_boot = flags & FLAG_ANCHOR_OF_BOOT != 0;
+        let clock = ClockState { log_clock, boot, anchor, anchor_of_boot };
+        let state = State {
+            meta,
+            log_start,
+            recovery_point,
+            clean,
+            open_number,
+            cut,
+            residence,
+            clock,
+            samples,
+            tails,
+            consumers,
+        };
         Ok((number, state))
     }
 }
@@ -190,6 +301,34 @@ impl<'a> Fields<'a> {
             number if number >= 0 => Ok(Offset::new(number)),
             _ => Err(DecodeError::new("the slot holds a negative offset", position)),
         }
+    }
+
+    fn millis(&mut self) -> Result<i64, DecodeError> {
+        self.array().map(i64::from_be_bytes)
+    }
+
+    fn samples(&mut self) -> Result<Vec<ClockSample>, DecodeError> {
+        let [count] = self.array()?;
+        if usize::from(count) > limits::CLOCK_SAMPLES_MAX {
+            return Err(DecodeError::new("the slot counts too many clock samples", self.position));
+        }
+        let sample = |_| Ok(ClockSample { offset: self.offset()?, log_clock: self.millis()? });
+        (0..count).map(sample).collect()
+    }
+
+    fn tails(&mut self) -> Result<Vec<TailCopy>, DecodeError> {
+        let [count] = self.array()?;
+        let mut tails = Vec::new();
+        for _ in 0..count {
+            let base = self.offset()?;
+            let position = u64::from_be_bytes(self.array()?);
+            let length = u32::from_be_bytes(self.array()?) as usize;
+            if length > limits::TORN_BYTES_MAX {
+                return Err(DecodeError::new("a copy of a tail is too long", self.position));
+            }
+            tails.push(TailCopy { base, position, bytes: self.take(length)?.to_vec() });
+        }
+        Ok(tails)
     }
 
     fn consumer(&mut self) -> Result<ConsumerState, DecodeError> {
@@ -228,6 +367,18 @@ mod tests {
             }),
             open_number: 5,
             cut: Offset::new(880),
+            residence: Some(Residence { boot: [8; 16], mount: 9, directory: 10 }),
+            clock: ClockState {
+                log_clock: 5,
+                boot: 6,
+                anchor: Some(ClockAnchor { log_clock: 4, wall: -3 }),
+                anchor_of_boot: true,
+            },
+            samples: vec![ClockSample { offset: Offset::new(512), log_clock: 2 }; 128],
+            tails: vec![
+                TailCopy { base: Offset::new(512), position: 4096, bytes: vec![7; 615] },
+                TailCopy { base: Offset::new(900), position: 0, bytes: Vec::new() },
+            ],
             consumers: vec![consumer("a", 0, false), consumer(&"z".repeat(249), 900, true)],
         }
     }

@@ -25,12 +25,19 @@ impl Log {
 
 impl Inner {
     pub(crate) fn close(&self) -> Result<()> {
+        // In a forked child the log is not ours to close, and its locks may be held for ever.
+        if !self.process.is_current() {
+            return Ok(());
+        }
         // A second caller waits here until the first one has freed the directory.
         let _one_at_a_time = self.closing.lock();
         // Before the directory is free, so that nothing is removed from under its next owner.
         let _no_deletion = self.deletion.lock();
         if self.is_closed() {
             return Ok(());
+        }
+        if let Some(background) = self.background.get() {
+            background.stop();
         }
         let end = self.log_end_offset();
         let flushed =
@@ -43,6 +50,9 @@ impl Inner {
             // Under the lock, so that no waiter looks before it and sleeps after it.
             let mut writer = self.writer.lock();
             writer.refusal = Some(Refusal::Closed);
+            if let Some(ahead) = writer.ahead.take() {
+                ahead.discard(&self.env);
+            }
             // And under this one, so that no commit is written once the directory is free.
             let _durable = self.checkpoint.lock();
             self.closed.store(true, Ordering::Release);
@@ -65,6 +75,7 @@ impl Inner {
             // Nothing was appended, but consumers may have committed.
             return self.sync_checkpoint_under_writer(&mut writer);
         }
+        self.save_tail(&mut writer)?;
         let mark = writer.active.seal(&self.env)?;
         let data = &writer.active.data;
         let failed = |error| Error::sync("cannot sync the closed segment", &data.path, error);
@@ -81,6 +92,8 @@ impl Inner {
         let _one_at_a_time = self.checkpoint_sync.lock();
         let mut durable = self.checkpoint.lock();
         let Durable { state, file, .. } = &mut *durable;
+        state.clock = self.clock.state(&*self.env.storage);
+        state.tails.clear();
         state.recovery_point = writer.next_offset;
         state.clean = Some(mark);
         file.write_synced(&self.env, state)?;

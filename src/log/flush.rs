@@ -5,6 +5,7 @@
 //! only then does the durable offset move. After one failed sync there is no second try: the kernel
 //! marks the pages clean and would call the retry a success.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -81,6 +82,9 @@ impl Group {
 struct Covered {
     end: Offset,
     active: Arc<SegmentData>,
+    /// Where in the active segment that end lies.
+    position: usize,
+    rewrite: Option<Range<Offset>>,
     sealed: Vec<Arc<SegmentData>>,
     names: bool,
 }
@@ -152,13 +156,15 @@ impl Inner {
     }
 
     pub(crate) fn check_refusal(&self) -> Result<()> {
-        self.refusal(&mut self.writer.lock())
+        self.refusal(&mut *self.lock_writer()?)
     }
 
     fn flush_once(&self) -> Result<()> {
         let covered = {
             let mut writer = self.writer.lock();
             self.refusal(&mut writer)?;
+            self.note_age(&mut writer);
+            writer.tail_unsaved = self.env.torn_bytes.is_some();
             cover(&mut writer)
         };
         let done = self.sync_covered(&covered);
@@ -167,6 +173,9 @@ impl Inner {
     }
 
     fn sync_covered(&self, covered: &Covered) -> Result<()> {
+        if let Some(range) = &covered.rewrite {
+            self.rewrite(range, &covered.active)?;
+        }
         for sealed in &covered.sealed {
             sealed.file.sync_all().map_err(|error| {
                 Error::sync("cannot sync a sealed segment", &sealed.path, error)
@@ -191,8 +200,11 @@ impl Inner {
                 .unsynced
                 .retain(|data| !covered.sealed.iter().any(|synced| Arc::ptr_eq(synced, data)));
         }
+        self.clock.note(&*self.env.storage);
         self.change_state(|state| {
             state.recovery_point = state.recovery_point.max(covered.end);
+            // What they protect is on the device now, and nothing rewrites it any more.
+            state.tails.retain(|tail| !tail.is_before(covered.active.base, covered.position));
             Ok(((), true))
         })?;
         if !covered.sealed.is_empty() {
@@ -266,6 +278,8 @@ fn cover(writer: &mut Writer) -> Covered {
     Covered {
         end: writer.next_offset,
         active: Arc::clone(&writer.active.data),
+        position: writer.active.position(),
+        rewrite: writer.rewrite.take(),
         sealed: writer.unsynced.clone(),
         names: std::mem::take(&mut writer.names_unsynced),
     }

@@ -75,6 +75,7 @@ impl SegmentFile {
             mapped: false,
             segment_bytes: limits::SEGMENT_BYTES_MAX,
             index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
+            torn_bytes: None,
         };
         let published = SegmentBytes::Positioned(AtomicUsize::new(length));
         let mut data = SegmentData::new(&env, base, file, published, None);

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::codec::encode::encode_gap;
 use crate::log::batch::RecordBatch;
+use crate::log::write::Waiting;
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -43,7 +44,7 @@ impl Inner {
         bytes: &mut [u8],
     ) -> Result<Range<Offset>> {
         let header = batch.header();
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         let end = writer.next_offset;
         if batch.base_offset() < end {
             return Err(Error::new(ErrorKind::Conflict, "the mirror holds this offset already")
@@ -65,9 +66,9 @@ impl Inner {
         // The delta is at most i32::MAX - 1: `check_header` bounds the count by it.
         let count = header.last_offset_delta.saturating_add(1);
         let offsets = self.write_batch(&mut writer, bytes, count, header.max_timestamp)?;
-        let waiting_bytes = writer.since_flush;
+        let waiting = Waiting::of(&writer, bytes.len());
         drop(writer);
-        self.after_append(waiting_bytes, offsets.end)?;
+        self.after_append(&waiting, offsets.end)?;
         Ok(offsets)
     }
 }

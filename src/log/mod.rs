@@ -4,16 +4,22 @@
 //! offset, `open` makes a log of what a crash left. Lock order: writer, flush, checkpoint (I10).
 
 mod append_at;
+mod background;
 pub(crate) mod batch;
+mod chain;
+pub(crate) mod clock;
 mod close;
 mod delete;
 mod flush;
+mod identify;
 pub(crate) mod inspect;
 mod mirror;
 mod open;
 pub(crate) mod options;
 pub(crate) mod read;
+mod recover;
 pub(crate) mod report;
+mod rewrite;
 mod scan;
 mod timestamp;
 pub(crate) mod verify;
@@ -37,11 +43,14 @@ use crate::disk::checkpoint::Checkpoint;
 use crate::disk::meta::Meta;
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
+use crate::log::background::{Background, Closer};
+use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
 use crate::log::flush::Group;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
+use crate::sys::Process;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -98,6 +107,8 @@ pub enum OffsetSpec {
 #[derive(Clone)]
 pub struct Log {
     pub(crate) inner: Arc<Inner>,
+    /// With a thread of its own, which holds the log too: closes it with the last handle.
+    _closer: Option<Arc<Closer>>,
 }
 
 /// What all handles of one log share.
@@ -113,6 +124,8 @@ pub(crate) struct Inner {
     closed: AtomicBool,
     /// What the first failed sync said (I8): known before anyone waits for the writer's lock.
     failure: OnceLock<String>,
+    /// Milliseconds of the rising clock when an append last looked at the active segment's age.
+    age_looked_at_ms: AtomicU64,
     /// Milliseconds of the rising clock at the last flush's end.
     flushed_at_ms: AtomicU64,
     writer: OwnLines<Mutex<Writer>>,
@@ -128,6 +141,11 @@ pub(crate) struct Inner {
     closing: Mutex<()>,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
+    clock: LogClock,
+    /// Who opened it: a forked child has the handle too, but not the log.
+    process: Process,
+    /// The log's own thread, if one was asked for.
+    background: OnceLock<Arc<Background>>,
 }
 
 /// Keeps what every append writes away from what every thread reads before it has the lock: on one
@@ -245,12 +263,19 @@ impl Inner {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closed() { Err(self.closed_error()) } else { Ok(()) }
+        if self.is_closed() || !self.process.is_current() {
+            return Err(self.closed_error());
+        }
+        Ok(())
     }
 
     #[cold]
-    fn closed_error(&self) -> Error {
-        Error::new(ErrorKind::Closed, "the log was closed").at(&self.env.dir)
+    pub(crate) fn closed_error(&self) -> Error {
+        let text = match self.process.is_current() {
+            true => "the log was closed",
+            false => "the log belongs to the process that forked this one",
+        };
+        Error::new(ErrorKind::Closed, text).at(&self.env.dir)
     }
 
     /// Where an offset specification points now.
@@ -279,12 +304,15 @@ impl Inner {
         &self,
         change: impl FnOnce(&mut State) -> Result<(T, bool)>,
     ) -> Result<T> {
+        self.check_open()?;
         let mut durable = self.checkpoint.lock();
         let Durable { state, file, unsaved } = &mut *durable;
+        // Again: a close may just have ended.
         self.check_open()?;
         let (value, changed) = change(state)?;
         if changed || *unsaved {
             *unsaved = true;
+            state.clock = self.clock.state(&*self.env.storage);
             let written = file.write(&self.env, state);
             if let (Err(error), true) = (&written, file.has_failed()) {
                 // The writer's lock cannot be taken below this one; whoever takes it looks here.

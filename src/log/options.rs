@@ -48,6 +48,31 @@ pub enum IoMode {
     Positioned,
 }
 
+/// What a power cut can do to bytes that were synced before, while their sector is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Media {
+    /// Nothing: a sector holds its old or its new bytes. SSD, eMMC and hard disks.
+    PowerSafe,
+    /// It may take them, and their neighbours within `torn_bytes`: SD cards, USB sticks. The log
+    /// keeps a synced copy of what it is about to rewrite, for one more device sync a flush.
+    TornOverwrite,
+}
+
+/// How much is read when a log is opened that was not closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RecoveryMode {
+    /// After the death of the process the last segment, since the kernel kept all that was written;
+    /// after a power cut everything from the recovery point.
+    #[default]
+    Auto,
+    /// Everything from the recovery point, always.
+    Full,
+}
+
 /// The options of a log; the defaults are for a device with an SD card.
 ///
 /// Can be part of a configuration file: sizes are plain numbers with the unit in the name.
@@ -72,6 +97,13 @@ pub struct LogOptions {
     pub(crate) max_batch_bytes: usize,
     pub(crate) io_mode: IoMode,
     pub(crate) flush: FlushPolicy,
+    pub(crate) recovery: RecoveryMode,
+    /// `None`: by what the device is.
+    pub(crate) media: Option<Media>,
+    pub(crate) torn_bytes: usize,
+    #[serde(rename = "segment_ms", with = "millis")]
+    pub(crate) segment_age: Duration,
+    pub(crate) background: bool,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
 }
@@ -84,6 +116,11 @@ impl Default for LogOptions {
             max_batch_bytes: limits::MAX_BATCH_BYTES_DEFAULT,
             io_mode: IoMode::Auto,
             flush: FlushPolicy::Interval(Duration::from_secs(1)),
+            recovery: RecoveryMode::Auto,
+            media: None,
+            torn_bytes: limits::TORN_BYTES_DEFAULT,
+            segment_age: Duration::from_secs(limits::SEGMENT_AGE_SECONDS_DEFAULT),
+            background: false,
             mirror_of: None,
         }
     }
@@ -118,6 +155,42 @@ impl LogOptions {
     /// When records are flushed; `Interval(1 s)` unless set.
     pub fn flush(mut self, policy: FlushPolicy) -> LogOptions {
         self.flush = policy;
+        self
+    }
+
+    /// How much is read when the log was not closed; [`RecoveryMode::Auto`] unless set.
+    pub fn recovery(mut self, mode: RecoveryMode) -> LogOptions {
+        self.recovery = mode;
+        self
+    }
+
+    /// What a power cut may do to what is being rewritten. Unless set, [`Media::TornOverwrite`] on
+    /// SD cards and USB devices, else [`Media::PowerSafe`]; the report of opening says which.
+    pub fn media(mut self, media: Media) -> LogOptions {
+        self.media = Some(media);
+        self
+    }
+
+    /// With [`Media::TornOverwrite`]: how far around a rewritten sector the medium tears, a power
+    /// of two from 512 to 65536; 4096 unless set. Flash pages of simple cards have 16 KiB or more.
+    pub fn torn_bytes(mut self, bytes: usize) -> LogOptions {
+        self.torn_bytes = bytes;
+        self
+    }
+
+    /// How old a segment gets before the next one is begun, so that retention can take it; 7 days
+    /// unless set, as in Kafka (`segment_ms`). Measured by the log clock, which no jump of the wall
+    /// clock moves; looked at by flushes and appends.
+    pub fn segment_age(mut self, age: Duration) -> LogOptions {
+        self.segment_age = age;
+        self
+    }
+
+    /// Lets a thread of the log's own keep the flush interval, make the next segment ready ahead,
+    /// populate pages ahead and roll by age; off unless set. Without it, whatever call comes next
+    /// does that.
+    pub fn background(mut self, on: bool) -> LogOptions {
+        self.background = on;
         self
     }
 
@@ -184,6 +257,18 @@ impl LogOptions {
         }
         if self.index_interval_bytes == 0 {
             return Err(Error::invalid("index_interval_bytes is 0, allowed is 1 or more"));
+        }
+        let torn = limits::TORN_BYTES_MIN..=limits::TORN_BYTES_MAX;
+        if !torn.contains(&self.torn_bytes) || !self.torn_bytes.is_power_of_two() {
+            return Err(Error::invalid(format!(
+                "torn_bytes is {}, allowed are the powers of two from {} to {}",
+                self.torn_bytes,
+                torn.start(),
+                torn.end()
+            )));
+        }
+        if self.segment_age.is_zero() {
+            return Err(Error::invalid("segment_ms is 0, allowed is 1 or more"));
         }
         match self.flush {
             FlushPolicy::EveryBytes(0) => {

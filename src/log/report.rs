@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::log::options::IoMode;
+use crate::log::options::{IoMode, Media};
 use crate::words::offset::Offset;
 
 /// What opening the log found on the device and did about it.
@@ -23,18 +23,34 @@ pub struct RecoveryReport {
     pub io_mode: Option<IoMode>,
     /// Why that mode.
     pub io_mode_reason: String,
+    /// What a power cut may take around what is being rewritten.
+    pub media: Option<Media>,
+    /// How that was found.
+    pub media_reason: String,
+    /// Kernel and mount are those of the last writer, so that only its process can have died: only
+    /// the last segment was read.
+    pub cache_kept: bool,
     /// Segments that were read to find the end of the log.
     pub segments_scanned: u64,
     /// Index files that were made anew.
     pub indexes_rebuilt: u64,
-    /// Bytes behind the last whole batch that were cut off, without trailing zeros.
+    /// Bytes behind the last whole batch that were cut off and set aside, beside the log in files
+    /// that end in `.aside`; without trailing zeros. Those of an earlier cut are removed.
     pub bytes_cut: u64,
     /// Whole records among what was cut: they lay behind a batch that was not whole.
     pub records_cut: u64,
-    /// Segments behind the cut that were removed.
-    pub segments_removed: u64,
     /// Segments below the log start offset whose deletion a crash had cut short; removed now.
     pub segments_deleted: u64,
+    /// Segments behind the cut that were set aside.
+    pub segments_set_aside: u64,
+    /// There was no room to keep the bytes that were cut off: they are gone.
+    pub set_aside_failed: bool,
+    /// Ends of segments that were torn by rewriting and restored from their copy.
+    pub ends_restored: u64,
+    /// Segments above the recovery point that were copied into new files, for a medium that tears.
+    pub segments_rewritten: u64,
+    /// There was no room for that: it is done in place, where a power cut may tear it.
+    pub rewriting_in_place: bool,
     /// Ranges of offsets below the recovery point that cannot be read; they stay as they are.
     pub damaged: Vec<Range<Offset>>,
     /// How many such ranges there are.

@@ -31,6 +31,8 @@ struct Script {
     largest_file: Option<u64>,
     /// Syncs of the active segment wait while it is locked by the test.
     gate: Arc<Mutex<()>>,
+    /// The paths of the files that were opened; renaming changes them.
+    paths: Vec<Arc<Mutex<PathBuf>>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -60,7 +62,9 @@ impl Scripted {
     }
 
     fn file(&self, path: &Path, file: Arc<dyn StorageFile>) -> Arc<dyn StorageFile> {
-        Arc::new(ScriptedFile { file, path: path.to_path_buf(), script: self.clone() })
+        let path = Arc::new(Mutex::new(path.to_path_buf()));
+        self.0.lock().paths.push(Arc::clone(&path));
+        Arc::new(ScriptedFile { file, path, script: self.clone() })
     }
 }
 
@@ -87,7 +91,11 @@ impl Storage for Scripted {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.on("rename", to)?;
-        OsStorage.rename(from, to)
+        OsStorage.rename(from, to)?;
+        for path in self.0.lock().paths.iter().filter(|path| *path.lock() == from) {
+            *path.lock() = to.to_path_buf();
+        }
+        Ok(())
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
         self.on("unlink", path)?;
@@ -150,7 +158,7 @@ impl LockedDir for ScriptedDir {
 #[derive(Debug)]
 struct ScriptedFile {
     file: Arc<dyn StorageFile>,
-    path: PathBuf,
+    path: Arc<Mutex<PathBuf>>,
     script: Scripted,
 }
 
@@ -162,15 +170,15 @@ impl StorageFile for ScriptedFile {
         self.file.read_at(position, into)
     }
     fn write_all_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
-        self.script.on("write", &self.path)?;
+        self.script.on("write", &self.path.lock())?;
         self.file.write_all_at(position, bytes)
     }
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.script.on("set_len", &self.path)?;
+        self.script.on("set_len", &self.path.lock())?;
         self.file.set_len(length)
     }
     fn allocate(&self, from: u64, length: u64) -> io::Result<()> {
-        self.script.on("allocate", &self.path)?;
+        self.script.on("allocate", &self.path.lock())?;
         if self.script.0.lock().largest_file.is_some_and(|largest| length > largest) {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
@@ -182,11 +190,11 @@ impl StorageFile for ScriptedFile {
     fn sync_data(&self) -> io::Result<()> {
         let gate = Arc::clone(&self.script.0.lock().gate);
         drop(gate.lock());
-        self.script.on("sync", &self.path)?;
+        self.script.on("sync", &self.path.lock())?;
         self.file.sync_data()
     }
     fn sync_all(&self) -> io::Result<()> {
-        self.script.on("sync", &self.path)?;
+        self.script.on("sync", &self.path.lock())?;
         self.file.sync_all()
     }
     fn map_read(&self, length: usize) -> io::Result<Arc<Map>> {
@@ -337,8 +345,7 @@ fn sealed_segments_then_the_active_one_then_the_names_are_synced_before_the_offs
             calls.iter().position(|(call, name)| (*call, name.as_str()) == wanted).unwrap()
         };
         let last = at(("sync", segments.last().unwrap()));
-        // The checkpoint was made under this name.
-        let checkpoint = at(("sync", "checkpoint.new"));
+        let checkpoint = at(("sync", "checkpoint"));
         assert!(last < at(("sync_dir", &dir)) && at(("sync_dir", &dir)) < checkpoint);
     }
 }

@@ -32,6 +32,7 @@ impl Log {
         if offset < Offset::ZERO {
             return Err(inner.out_of_range(offset));
         }
+        inner.check_open()?;
         inner.keep_interval();
         let start = inner.env.storage.now_mono();
         loop {

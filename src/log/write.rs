@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
-use crate::disk::active::ActiveSegment;
+use crate::disk::active::{ActiveSegment, Prepared};
+use crate::disk::names;
 use crate::disk::segment::SegmentData;
+use crate::log::clock::add_sample;
 use crate::log::options::FlushPolicy;
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -35,8 +39,31 @@ pub(crate) struct Writer {
     pub(crate) since_flush: usize,
     /// Bytes appended between the two flushes before that.
     pub(crate) between_flushes: usize,
+    /// What an unclean stop left above the recovery point: the first flush writes it again.
+    pub(crate) rewrite: Option<Range<Offset>>,
+    /// The next segment's file, made ahead.
+    pub(crate) ahead: Option<Prepared>,
     /// When the active segment was begun, by the rising clock.
     pub(crate) active_since: Duration,
+    /// When it got its first batch, by the log clock.
+    pub(crate) active_clock: i64,
+    /// The next append begins a new segment, whatever room there is.
+    pub(crate) roll_due: bool,
+    /// On a medium that tears: what the next append rewrites has no copy in the checkpoint yet.
+    pub(crate) tail_unsaved: bool,
+}
+
+/// What waits for a flush behind an append.
+pub(crate) struct Waiting {
+    bytes: usize,
+    /// Nothing waited before.
+    first: bool,
+}
+
+impl Waiting {
+    pub(crate) fn of(writer: &Writer, appended: usize) -> Waiting {
+        Waiting { bytes: writer.since_flush, first: writer.since_flush == appended }
+    }
 }
 
 /// Why a log takes nothing more.
@@ -193,27 +220,34 @@ impl Inner {
         if self.meta.source.is_some() {
             return Err(self.mirror_refusal());
         }
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_writer()?;
         if let Some(expected) = expected {
             self.check_expected(&mut writer, expected)?;
         }
         let offsets = self.write_batch(&mut writer, batch, count, max_timestamp)?;
-        let waiting_bytes = writer.since_flush;
+        let waiting = Waiting::of(&writer, batch.len());
         drop(writer);
-        self.after_append(waiting_bytes, offsets.end)?;
+        self.after_append(&waiting, offsets.end)?;
         Ok(offsets)
     }
 
     /// What follows an append that ended at `end`, the lock given back: waiters are woken, and the
     /// flush policy is kept.
     #[inline]
-    pub(crate) fn after_append(&self, waiting_bytes: usize, end: Offset) -> Result<()> {
+    pub(crate) fn after_append(&self, waiting: &Waiting, end: Offset) -> Result<()> {
         self.appended.notify_all();
+        let helped = self.left_to_background(waiting.first);
         let due = match self.options.flush {
-            FlushPolicy::Manual => false,
+            FlushPolicy::Manual => {
+                self.look_at_age();
+                false
+            }
             FlushPolicy::EveryAppend => true,
-            FlushPolicy::EveryBytes(bytes) => waiting_bytes as u64 >= bytes,
-            FlushPolicy::Interval(interval) => self.since_flush() >= interval,
+            FlushPolicy::EveryBytes(bytes) => {
+                self.look_at_age();
+                waiting.bytes as u64 >= bytes
+            }
+            FlushPolicy::Interval(interval) => !helped && self.since_flush() >= interval,
         };
         if due { self.flush_until(end).map(drop) } else { Ok(()) }
     }
@@ -232,7 +266,8 @@ impl Inner {
         count: i32,
         max_timestamp: i64,
     ) -> Result<Range<Offset>> {
-        if writer.refusal.is_some() || writer.clean_mark || self.failure.get().is_some() {
+        let halted = writer.refusal.is_some() || writer.clean_mark || writer.tail_unsaved;
+        if halted || self.failure.get().is_some() {
             self.admit(writer)?;
         }
         let base = writer.next_offset;
@@ -242,30 +277,79 @@ impl Inner {
                 .offset(base));
         };
         let last = Offset::new(next.get() - 1);
-        if !writer.active.has_room(batch.len(), last) {
+        if writer.active.is_empty() {
+            writer.active_clock = self.log_clock();
+        } else if writer.roll_due || !writer.active.has_room(batch.len(), last) {
             self.roll(writer)?;
         }
         stamp(batch, base.get(), &self.env.seal);
         let pace = writer.since_flush.max(writer.between_flushes);
         writer.active.append(batch, last, max_timestamp, pace)?;
         writer.since_flush += batch.len();
+        if std::mem::take(&mut writer.active.behind)
+            && let Some(background) = self.background.get()
+        {
+            background.wake();
+        }
         writer.next_offset = next;
         self.end.store(next.get(), Ordering::Release);
         Ok(base..next)
     }
 
-    /// What stands before an append now and then: a closed or poisoned log, or a clean mark that
-    /// has to be withdrawn, and that synced, before the first byte.
+    /// The writer's lock, for the process that opened the log: in a forked child nobody might ever
+    /// give it back.
+    #[inline]
+    pub(crate) fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>> {
+        if !self.process.is_current() {
+            return Err(self.closed_error());
+        }
+        Ok(self.writer.lock())
+    }
+
+    /// What stands before an append now and then: a closed or poisoned log, a clean mark that has
+    /// to be withdrawn, or a tail without a copy. Both are synced before the first byte.
     #[cold]
     fn admit(&self, writer: &mut Writer) -> Result<()> {
         self.refusal(writer)?;
-        self.change_state(|state| {
-            state.clean = None;
-            Ok(((), true))
-        })?;
-        self.sync_checkpoint_under_writer(writer)?;
+        self.save_tail(writer)
+    }
+
+    /// On a medium that tears: makes a synced copy of what stands before the end of the active
+    /// segment, as far as rewriting may take it. Withdraws the clean mark with it.
+    pub(crate) fn save_tail(&self, writer: &mut Writer) -> Result<()> {
+        let copy = match self.env.torn_bytes.filter(|_| writer.tail_unsaved) {
+            Some(torn_bytes) => writer.active.tail_copy(torn_bytes)?,
+            None => None,
+        };
+        if writer.clean_mark || copy.is_some() {
+            self.change_state(|state| {
+                state.clean = None;
+                state.tails.extend(copy);
+                Ok(((), true))
+            })?;
+            self.sync_checkpoint_under_writer(writer)?;
+        }
         writer.clean_mark = false;
+        writer.tail_unsaved = false;
         Ok(())
+    }
+
+    /// Sees once a second whether the active segment is old enough; flushes look as well.
+    #[inline]
+    fn look_at_age(&self) {
+        let now = u64::try_from(self.env.storage.now_mono().as_millis()).unwrap_or(u64::MAX);
+        let last = self.age_looked_at_ms.load(Ordering::Relaxed);
+        if now.saturating_sub(last) >= limits::AGE_CHECK_MILLIS {
+            self.age_looked_at_ms.store(now, Ordering::Relaxed);
+            self.note_age(&mut self.writer.lock());
+        }
+    }
+
+    /// Lets the next append roll if the active segment is old enough by the log clock (I15).
+    pub(crate) fn note_age(&self, writer: &mut Writer) {
+        let age = self.log_clock().saturating_sub(writer.active_clock);
+        let most = i64::try_from(self.options.segment_age.as_millis()).unwrap_or(i64::MAX);
+        writer.roll_due = !writer.active.is_empty() && age >= most;
     }
 
     /// Why the log takes nothing more, if it does not.
@@ -287,26 +371,44 @@ impl Inner {
     /// Seals the active segment and begins the next one. The next one's file is made first, so
     /// that a full disk changes nothing (I19); the old one is cut before its successor is named.
     #[cold]
-    fn roll(&self, writer: &mut Writer) -> Result<()> {
+    pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
         if writer.unsynced.len() >= limits::UNSYNCED_SEGMENTS_MAX {
             self.sync_oldest(writer)?;
         }
         let now = self.env.storage.now_mono();
-        let took = now.saturating_sub(writer.active_since);
-        let busy = took < Duration::from_secs(limits::BUSY_SEGMENT_SECONDS);
-        let next = ActiveSegment::prepare(&self.env, writer.next_offset, busy)?;
+        let busy = self.is_busy(writer);
+        let next = match writer.ahead.take() {
+            Some(ahead) => ahead,
+            None => ActiveSegment::prepare(&self.env, names::SEGMENT_NEXT, busy)?,
+        };
         if let Err(error) = writer.active.seal(&self.env) {
             next.discard(&self.env);
             return Err(error);
         }
-        let next = next.install(&self.env)?;
+        let next = next.install(&self.env, writer.next_offset)?;
         self.segments.push(Arc::clone(&next.segment));
         let mut sealed = std::mem::replace(&mut writer.active, next);
         sealed.close_index();
+        // So that the flush that waits for it has little left to do.
+        sealed.data.file.start_write_out(0, sealed.data.published() as u64);
         writer.unsynced.push(sealed.data);
         writer.names_unsynced = true;
         writer.active_since = now;
+        writer.active_clock = self.log_clock();
+        writer.roll_due = false;
+        let (base, log_clock) = (writer.next_offset, writer.active_clock);
+        // If it cannot be written now, it is with the next change.
+        let _ = self.change_state(|state| {
+            add_sample(&mut state.samples, base, log_clock);
+            Ok(((), true))
+        });
         Ok(())
+    }
+
+    /// Whether the active segment fills so quickly that the next one is worth being made whole.
+    pub(crate) fn is_busy(&self, writer: &Writer) -> bool {
+        let took = self.env.storage.now_mono().saturating_sub(writer.active_since);
+        took < Duration::from_secs(limits::BUSY_SEGMENT_SECONDS)
     }
 
     /// How long ago the last flush ended, by the rising clock.

@@ -101,6 +101,14 @@ impl Map {
     }
 }
 
+impl Map {
+    /// Makes the pages of a range ready for the writer's stores; it may be storing meanwhile.
+    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        debug_assert!(range.end <= self.length);
+        self.region.populate(range)
+    }
+}
+
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
@@ -157,8 +165,7 @@ impl MapWriter {
 
     /// Makes the pages of a range ready for stores.
     pub(crate) fn populate(&mut self, range: Range<usize>) -> io::Result<()> {
-        debug_assert!(range.end <= self.map.length);
-        self.map.region.populate(range)
+        self.map.populate(range)
     }
 }
 
@@ -173,7 +180,7 @@ pub(crate) struct Pinned {
 
 #[derive(Clone)]
 enum Owner {
-    Map(Arc<Map>),
+    Map(#[expect(dead_code, reason = "only kept, for the bytes in it")] Arc<Map>),
     Heap(Arc<Vec<u8>>),
 }
 

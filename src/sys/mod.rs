@@ -6,8 +6,6 @@
 //! too: every effect is a call, maps are handed out as guarded regions, and time and chance are
 //! asked for rather than taken.
 
-#![allow(dead_code, unused_imports, reason = "their callers come with the next commits")]
-
 #[cfg(target_os = "linux")]
 mod device;
 mod event;

@@ -14,8 +14,8 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::map::Region;
 use super::{
-    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Residence, Storage, StorageFile,
-    Task,
+    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Process, Residence, Storage,
+    StorageFile, Task,
 };
 use crate::words::time::Timestamp;
 
@@ -85,7 +85,7 @@ impl Storage for OsStorage {
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
         let file = open_for_lock(dir)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(OsDir(file)))),
+            Ok(()) => Ok(Some(Box::new(OsDir { file, process: Process::current() }))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -195,12 +195,15 @@ fn options(access: Access) -> OpenOptions {
 
 /// The directory, or on Windows the file in it, that carries the lock.
 #[derive(Debug)]
-struct OsDir(File);
+struct OsDir {
+    file: File,
+    process: Process,
+}
 
 impl LockedDir for OsDir {
     #[cfg(unix)]
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     #[cfg(not(unix))]
@@ -209,9 +212,13 @@ impl LockedDir for OsDir {
     }
 
     fn unlock(&self) {
+        // A forked child shares the lock and must not take it from its parent.
+        if !self.process.is_current() {
+            return;
+        }
         // Closing alone would leave the lock to a child that was forked meanwhile, until it runs
         // its program. If this fails, the end of the process frees it.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 

@@ -173,7 +173,7 @@ pub(super) fn medium(dir: &Path) -> Medium {
     } else if !kernel_populates() {
         Some("the kernel is older than 5.14 and cannot populate a map without a signal")
     } else {
-        tears
+        None
     };
     Medium { filesystem, unmappable, tears }
 }

@@ -25,6 +25,12 @@ pub(crate) const POPULATE_BYTES_MIN: usize = 4 << 10;
 pub(crate) const POPULATE_BYTES_MAX: usize = 1 << 20;
 /// A segment that filled within this time is followed by one that is preallocated whole.
 pub(crate) const BUSY_SEGMENT_SECONDS: u64 = 600;
+/// A segment of this age is followed by the next one: Kafka's default, 7 days.
+pub(crate) const SEGMENT_AGE_SECONDS_DEFAULT: u64 = 7 * 24 * 3600;
+/// After what time the log's own thread tries again what failed for want of room.
+pub(crate) const RETRY_SECONDS: u64 = 60;
+/// How often the age is looked at by appends that read no clock otherwise.
+pub(crate) const AGE_CHECK_MILLIS: u64 = 1000;
 /// Sealed segments that wait for a flush with their files open; one more flushes the oldest first.
 pub(crate) const UNSYNCED_SEGMENTS_MAX: usize = 64;
 /// Sealed segments that stay open for readers, least recently used dropped first.
@@ -49,8 +55,19 @@ pub(crate) const CONSUMERS_MAX: usize = 64;
 pub(crate) const NAME_BYTES_MAX: usize = 249;
 /// The granularity of checkpoint slots: one page, never shared between two slots.
 pub(crate) const CHECKPOINT_SLOT_BYTES: usize = 4 << 10;
-/// The largest checkpoint file that is believed: 64 consumers with the longest names need 192 KiB.
-pub(crate) const CHECKPOINT_FILE_BYTES_MAX: usize = 1 << 20;
+/// The largest checkpoint file that is believed: 64 consumers with the longest names and two copies
+/// of tails need 1.5 MiB.
+pub(crate) const CHECKPOINT_FILE_BYTES_MAX: usize = 2 << 20;
+/// Moments of the log clock that are kept: when so many segments were begun.
+pub(crate) const CLOCK_SAMPLES_MAX: usize = 128;
+/// Copies of tails that still protect something when a log is opened again.
+pub(crate) const TAIL_COPIES_KEPT: usize = 2;
+/// What a medium that tears may take around a sector that is being rewritten.
+pub(crate) const TORN_BYTES_DEFAULT: usize = 4 << 10;
+/// See [`TORN_BYTES_DEFAULT`]: a device's sector.
+pub(crate) const TORN_BYTES_MIN: usize = 512;
+/// See [`TORN_BYTES_DEFAULT`]; areas of the checkpoint lie so far apart there.
+pub(crate) const TORN_BYTES_MAX: usize = 64 << 10;
 /// `log.meta` is a few lines of text.
 pub(crate) const META_BYTES_MAX: usize = 4 << 10;
 /// Names of foreign files and damaged ranges that a report lists; the rest is only counted.

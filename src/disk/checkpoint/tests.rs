@@ -20,6 +20,7 @@ fn env(dir: &Path, mapped: bool) -> Env {
         mapped,
         segment_bytes: 1 << 20,
         index_interval_bytes: 4096,
+        torn_bytes: None,
     }
 }
 

@@ -31,10 +31,6 @@ impl Memory {
         Memory { base: Box::into_raw(bytes).cast::<u8>(), length }
     }
 
-    pub(super) fn length(&self) -> usize {
-        self.length
-    }
-
     /// Copies bytes in, as far as the memory reaches. As with a map of the operating system, the
     /// log writes by position only to bytes of which no reference is alive.
     pub(super) fn put(&self, at: usize, bytes: &[u8]) {
@@ -42,9 +38,16 @@ impl Memory {
         let count = room.min(bytes.len());
         // SAFETY: at <= length, so the pointer stays inside the allocation.
         let target = unsafe { self.base.add(at) };
+        // SAFETY: `count` bytes from `target` lie inside the allocation and are initialised, and
+        // nobody stores to them meanwhile: one thread at a time is inside the disk.
+        let current = unsafe { std::slice::from_raw_parts(target, count) };
+        if bytes.get(..count) == Some(current) {
+            // The same again, as when a log writes anew what a crash left: there readers may look.
+            return;
+        }
         // SAFETY: `count` bytes from `target` lie inside the allocation; `bytes` is a reference
-        // while nobody holds one to the target: below a map's published end the log writes by
-        // position only before it reads through that map (I9), and above it there are none.
+        // while nobody holds one to the target: below a map's published end the log writes other
+        // bytes by position only before it reads through that map (I9); above it there are none.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, count) };
     }
 }

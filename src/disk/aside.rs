@@ -1,0 +1,75 @@
+//! What recovery cuts off is kept beside the log: the bytes of the newest cut, for whoever wants to
+//! look at them.
+//!
+//! Floor 3. Nobody reads these files again; where there is no room for one, it is left out (I13).
+
+use std::io;
+use std::path::Path;
+
+use crate::disk::names::{self, Part};
+use crate::disk::segment::SegmentData;
+use crate::disk::{Env, walk};
+use crate::words::error::{Error, Result};
+use crate::words::limits;
+use crate::words::offset::Offset;
+
+/// Removes what earlier cuts set aside: one cut's is kept, the newest. What an interrupted recovery
+/// set aside for this very cut stays.
+pub(crate) fn drop_others(env: &Env, names: &[String], cut: Offset) {
+    for name in names {
+        if names::parse_aside_file(name).is_some_and(|other| other != cut) {
+            // Best effort: nothing depends on it.
+            let _ = env.storage.unlink(&env.dir.join(name));
+        }
+    }
+}
+
+/// Copies the bytes from `from` to the last one that is not zero; whether there was room.
+pub(crate) fn keep_tail(env: &Env, cut: Offset, data: &SegmentData, from: usize) -> Result<bool> {
+    let Some(end) = walk::last_nonzero(data, from)? else { return Ok(true) };
+    let path = env.dir.join(names::aside_file(cut, data.base));
+    let kept = copy(env, data, from, end, &path);
+    if kept.is_err() {
+        let _ = env.storage.unlink(&path);
+    }
+    Ok(kept.is_ok())
+}
+
+fn copy(env: &Env, data: &SegmentData, from: usize, end: usize, path: &Path) -> io::Result<()> {
+    let file = match env.storage.create_new(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            env.storage.unlink(path)?;
+            env.storage.create_new(path)?
+        }
+        created => created?,
+    };
+    let mut at = from;
+    while at < end {
+        let chunk = data
+            .window(at, limits::READ_CHUNK_BYTES)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let length = chunk.len().min(end - at).min(limits::SCAN_CHUNK_BYTES);
+        let Some(bytes) = chunk.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        file.write_all_at((at - from) as u64, bytes)?;
+        at += length;
+    }
+    file.sync_all()
+}
+
+/// Moves a whole segment aside; its indexes go.
+pub(crate) fn move_segment(env: &Env, cut: Offset, base: Offset) -> Result<()> {
+    for part in [Part::TimeIndex, Part::Index] {
+        let path = env.dir.join(names::segment_file(base, part));
+        match env.storage.unlink(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot remove an index behind the end", &path, error));
+            }
+            _ => {}
+        }
+    }
+    let path = env.dir.join(names::segment_file(base, Part::Log));
+    let aside = env.dir.join(names::aside_file(cut, base));
+    env.storage
+        .rename(&path, &aside)
+        .map_err(|error| Error::io("cannot set a segment behind the end aside", &path, error))
+}
