@@ -93,7 +93,7 @@ fn bare_positioned(dir: &Path, id: &[u8; 16], buffer: &mut [u8], sum: &mut Sum) 
     let start = Instant::now();
     let mut reader = BareReader::new(id, 0);
     for path in segments(dir) {
-        by_position(&path, buffer, &mut reader);
+        by_position(&path, buffer, |bytes| reader.batches(bytes));
     }
     *sum = reader.sum;
     start.elapsed().as_nanos() as f64 / sum.records as f64

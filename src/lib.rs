@@ -12,10 +12,15 @@ mod words;
 
 pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
 pub use log::batch::{Compression, RecordBatch, Records, TimestampType};
+pub use log::export::ExportReport;
+pub use log::follow::reader::FollowReader;
+pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};
 pub use log::inspect::SegmentFile;
 pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
+pub use log::snapshot::SnapshotReport;
+pub use log::stats::{ConsumerLag, LogStats};
 pub use log::verify::VerifyReport;
 pub use log::{Log, OffsetSpec, Visibility};
 #[cfg(feature = "replicator")]

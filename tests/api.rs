@@ -7,14 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use forebay::{Compression, ErrorKind, Log, NewRecord, Offset, OffsetSpec, Timestamp};
 use forebay::{FlushPolicy, TimestampType};
-use util::{MODES, Owned, all_texts, at, kind, manual, read_all, records, scratch, texts};
+use util::{Ground, OpenIn, Owned, all_texts, at, kind, manual, read_all, records, texts, ways};
 
 /// I2: single appends and batches share one sequence, before and after a reopen.
 #[test]
 fn appends_and_batches_get_consecutive_offsets_across_a_reopen() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert!(log.recovery().created && log.recovery().io_mode == Some(mode));
         assert_eq!((log.log_start_offset(), log.log_end_offset()), (Offset::ZERO, Offset::ZERO));
         assert_eq!(log.append("a").unwrap(), Offset::ZERO);
@@ -22,7 +22,7 @@ fn appends_and_batches_get_consecutive_offsets_across_a_reopen() {
         let id = log.id();
         log.close().unwrap();
 
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert!(!log.recovery().created && log.recovery().clean);
         assert_eq!((log.id(), log.durable_offset().get()), (id, 3));
         assert_eq!(log.append("d".to_owned()).unwrap().get(), 3);
@@ -33,9 +33,9 @@ fn appends_and_batches_get_consecutive_offsets_across_a_reopen() {
 /// I14: no record, no batch; the next offset is unchanged and the next append gets it.
 #[test]
 fn an_empty_batch_appends_nothing() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(log.append_batch(Vec::<&str>::new()).unwrap(), Offset::ZERO..Offset::ZERO);
         assert!(log.reader(OffsetSpec::Earliest).unwrap().next().is_none());
         log.append("a").unwrap();
@@ -71,9 +71,9 @@ fn odd_records() -> Vec<Owned> {
 /// I14: keys, headers, tombstones and times come back as they went in, batched and single.
 #[test]
 fn every_part_of_a_record_reads_back_as_written() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         let mut expected = odd_records();
         log.append_batch(expected.iter().map(Owned::to_new)).unwrap();
         for record in &expected {
@@ -83,7 +83,7 @@ fn every_part_of_a_record_reads_back_as_written() {
         (0..).zip(&mut expected).for_each(|(offset, record)| record.offset = offset);
         assert_eq!(read_all(&log), expected);
         log.close().unwrap();
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(read_all(&log), expected);
 
         let batch = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
@@ -97,9 +97,9 @@ fn every_part_of_a_record_reads_back_as_written() {
 /// What a batch says about itself is what Kafka would read in it.
 #[test]
 fn a_stored_batch_has_no_producer_and_a_negative_seal() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append_batch(["a", "b", "c"]).unwrap();
         let batch = log.reader(at(1)).unwrap().next().unwrap().unwrap();
         assert_eq!((batch.base_offset().get(), batch.last_offset().get()), (0, 2));
@@ -122,9 +122,9 @@ fn a_stored_batch_has_no_producer_and_a_negative_seal() {
 /// I11: the bound holds to the byte, for a record and for a batch; a refusal changes nothing.
 #[test]
 fn a_batch_of_the_largest_size_is_taken_and_one_byte_more_refused() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).max_batch_bytes(1000).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).max_batch_bytes(1000).open_in(&dir).unwrap();
         log.append(vec![1; 500]).unwrap();
         let probe = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
         let most = 1000 - (probe.as_bytes().len() - 500);
@@ -154,10 +154,10 @@ fn a_batch_of_the_largest_size_is_taken_and_one_byte_more_refused() {
 /// I4: a batch may fill a segment to the last byte; the next one then begins the next segment.
 #[test]
 fn a_batch_as_large_as_a_segment_fills_it_exactly() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let options = manual(mode).segment_bytes(4096).max_batch_bytes(4096);
-        let log = options.clone().open(dir.path()).unwrap();
+        let log = options.clone().open_in(&dir).unwrap();
         log.append(vec![0; 2000]).unwrap();
         let probe = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
         let most = 4096 - (probe.as_bytes().len() - 2000);
@@ -167,10 +167,9 @@ fn a_batch_as_large_as_a_segment_fills_it_exactly() {
         assert_eq!(kind(log.append(vec![9; most + 1])), ErrorKind::RecordTooLarge);
         log.append("last").unwrap();
         log.close().unwrap();
-        let lengths: Vec<_> =
-            util::segments(dir.path()).iter().map(|p| p.metadata().unwrap().len()).collect();
+        let lengths: Vec<_> = dir.segments().iter().map(|name| dir.len(name)).collect();
         assert_eq!(lengths[1..5], [4096; 4]);
-        let log = options.open(dir.path()).unwrap();
+        let log = options.open_in(&dir).unwrap();
         assert!(log.recovery().clean);
         assert_eq!(read_all(&log).len(), 6);
     }
@@ -179,11 +178,10 @@ fn a_batch_as_large_as_a_segment_fills_it_exactly() {
 /// I14: 2^20 records in one batch keep their order and their offsets.
 #[test]
 fn a_batch_of_a_million_records_is_one_batch() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let bytes = 24 << 20;
-        let log =
-            manual(mode).segment_bytes(bytes).max_batch_bytes(bytes).open(dir.path()).unwrap();
+        let log = manual(mode).segment_bytes(bytes).max_batch_bytes(bytes).open_in(&dir).unwrap();
         let count = 1_u32 << 20;
         let range = log.append_batch((0..count).map(|n| n.to_be_bytes().to_vec())).unwrap();
         assert_eq!(range.end - range.start, i64::from(count));
@@ -201,9 +199,9 @@ fn a_batch_of_a_million_records_is_one_batch() {
 /// A reader that begins inside a batch hands out its rest, with the whole batch's bytes.
 #[test]
 fn reading_from_the_middle_of_a_batch_begins_there() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append_batch(["a", "b", "c", "d"]).unwrap();
         log.append("e").unwrap();
         let whole = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
@@ -225,9 +223,9 @@ fn reading_from_the_middle_of_a_batch_begins_there() {
 /// `None` means nothing more now; the same reader goes on with what comes in later.
 #[test]
 fn a_reader_at_the_end_goes_on_when_more_is_appended() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         let mut earliest = log.reader(OffsetSpec::Earliest).unwrap();
         let mut latest = log.reader(OffsetSpec::Latest).unwrap();
         for n in 0..200 {
@@ -241,16 +239,16 @@ fn a_reader_at_the_end_goes_on_when_more_is_appended() {
                 assert_eq!(reader.next_offset(), log.log_end_offset());
             }
         }
-        assert!(util::segments(dir.path()).len() > 5);
+        assert!(dir.segments().len() > 5);
     }
 }
 
 /// A reader in an old segment reads on while the log rolls over it many times.
 #[test]
 fn a_reader_held_across_rolls_reads_every_record() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         log.append_batch(["0", "1"]).unwrap();
         let mut reader = log.reader(at(1)).unwrap();
         let first = reader.next().unwrap().unwrap();
@@ -271,9 +269,9 @@ fn a_reader_held_across_rolls_reads_every_record() {
 /// Seeking takes the reader anywhere valid; a refused seek leaves it where it was.
 #[test]
 fn seek_moves_a_reader_and_a_refused_seek_does_not() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         for n in 0..100 {
             log.append_batch([format!("{n} a"), format!("{n} {}", "b".repeat(100))]).unwrap();
         }
@@ -303,9 +301,9 @@ fn seek_moves_a_reader_and_a_refused_seek_does_not() {
 /// I10: the caller's iterator runs under no lock, so it may use the log itself.
 #[test]
 fn an_iterator_that_appends_to_the_same_log_works() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         let range = log
             .append_batch((0..3).map(|n| {
                 log.append(format!("inner {n}")).unwrap();
@@ -325,9 +323,9 @@ fn an_iterator_that_appends_to_the_same_log_works() {
 /// I14: a panic in the caller's iterator appends nothing and leaves the log as it was.
 #[test]
 fn a_panicking_iterator_leaves_the_log_usable() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append("before").unwrap();
         for _ in 0..3 {
             let panicking = (0..3).map(|n| {
@@ -342,7 +340,7 @@ fn a_panicking_iterator_leaves_the_log_usable() {
         log.flush().unwrap();
         assert_eq!(all_texts(&log), ["before", "after", "all"]);
         log.close().unwrap();
-        let log = manual(mode).flush(FlushPolicy::EveryAppend).open(dir.path()).unwrap();
+        let log = manual(mode).flush(FlushPolicy::EveryAppend).open_in(&dir).unwrap();
         assert!(log.recovery().clean);
         assert_eq!(all_texts(&log), ["before", "after", "all"]);
     }
@@ -358,8 +356,8 @@ fn handles_can_be_shared_between_threads() {
     shared::<forebay::Error>();
     sent::<forebay::Reader>();
     sent::<forebay::Consumer>();
-    let dir = scratch();
-    let log = Log::open(dir.path()).unwrap();
+    let dir = Ground::System.place();
+    let log = Log::options().open_in(&dir).unwrap();
     log.append("secret").unwrap();
     let batch = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
     let clone = log.clone();

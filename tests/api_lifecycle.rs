@@ -12,16 +12,19 @@ use forebay::Visibility;
 use forebay::{
     ConsumerOptions, ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec,
 };
-use util::{MODES, all_texts, at, child, child_role, kind, manual, scratch, texts};
+use util::{
+    Ground, MODES, OpenIn, Place, all_texts, at, child, child_role, grounds, kind, manual, texts,
+    ways,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// Closing closes for every clone, reader and consumer; what was read before stays valid.
 #[test]
 fn after_close_every_call_of_every_clone_says_closed() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         for n in 0..100 {
             log.append(format!("{n} {}", "x".repeat(80))).unwrap();
         }
@@ -53,7 +56,7 @@ fn after_close_every_call_of_every_clone_says_closed() {
         clone.clone().close().unwrap();
 
         // The lock is free although handles are left, and they do no harm to the new log.
-        let again = manual(mode).open(dir.path()).unwrap();
+        let again = manual(mode).open_in(&dir).unwrap();
         assert!(again.recovery().clean);
         assert_eq!(again.append("y").unwrap().get(), 100);
         drop((clone, reader, consumer));
@@ -66,70 +69,72 @@ fn after_close_every_call_of_every_clone_says_closed() {
 /// The last handle dropped, of whatever sort, closes cleanly and frees the lock; not before.
 #[test]
 fn dropping_the_last_handle_is_a_clean_close() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append("a").unwrap();
         let reader = log.reader(OffsetSpec::Earliest).unwrap();
         let consumer = log.consumer("c").unwrap();
         drop(log);
-        assert_eq!(kind(Log::open(dir.path())), ErrorKind::Locked);
+        assert_eq!(kind(Log::options().open_in(&dir)), ErrorKind::Locked);
         drop(consumer);
-        assert_eq!(kind(Log::open(dir.path())), ErrorKind::Locked);
+        assert_eq!(kind(Log::options().open_in(&dir)), ErrorKind::Locked);
         let batch = { reader }.next().unwrap().unwrap();
 
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         let report = log.recovery();
         assert!(report.clean && report.bytes_cut == 0 && report.segments_scanned == 0);
         assert_eq!((log.durable_offset().get(), texts(&batch)), (1, vec!["a".to_owned()]));
-        let length = dir.path().join("00000000000000000000.log").metadata().unwrap().len();
+        let length = dir.len("00000000000000000000.log");
         drop(log);
-        let after = dir.path().join("00000000000000000000.log").metadata().unwrap().len();
-        assert!(after <= length && after == batch.as_bytes().len() as u64);
+        let after = dir.len("00000000000000000000.log");
+        assert!(after <= length && after == batch.as_bytes().len());
     }
 }
 
 /// Opening and closing without an append, many times, leaves the same files.
 #[test]
 fn reopening_an_idle_log_changes_nothing() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append_batch(["a", "b"]).unwrap();
         log.close().unwrap();
-        let names = util::files(dir.path());
-        let bytes = std::fs::read(&util::segments(dir.path())[0]).unwrap();
+        let names = dir.names();
+        let bytes = dir.read(&dir.segments()[0]);
         for _ in 0..20 {
-            let log = manual(mode).open(dir.path()).unwrap();
+            let log = manual(mode).open_in(&dir).unwrap();
             assert!(log.recovery().clean);
             assert_eq!(all_texts(&log), ["a", "b"]);
         }
-        assert_eq!(util::files(dir.path()), names);
-        assert_eq!(std::fs::read(&util::segments(dir.path())[0]).unwrap(), bytes);
+        assert_eq!(dir.names(), names);
+        assert_eq!(dir.read(&dir.segments()[0]), bytes);
     }
 }
 
 /// A log written in one mode opens in the other, every time it is opened.
 #[test]
 fn the_modes_take_turns_on_one_log() {
-    let dir = scratch();
-    for turn in 0..20 {
-        let mode = MODES[turn % 2];
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
-        assert_eq!(log.recovery().io_mode, Some(mode));
-        assert!(!log.recovery().io_mode_reason.is_empty());
-        log.append(format!("{turn} {}", "x".repeat(700))).unwrap();
-        assert_eq!(all_texts(&log).len(), turn + 1);
+    for ground in grounds() {
+        let dir = ground.place();
+        for turn in 0..20 {
+            let mode = MODES[turn % 2];
+            let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
+            assert_eq!(log.recovery().io_mode, Some(mode));
+            assert!(!log.recovery().io_mode_reason.is_empty());
+            log.append(format!("{turn} {}", "x".repeat(700))).unwrap();
+            assert_eq!(all_texts(&log).len(), turn + 1);
+        }
+        let log = Log::options().open_in(&dir).unwrap();
+        assert!(matches!(log.recovery().io_mode, Some(IoMode::Mapped | IoMode::Positioned)));
     }
-    let log = Log::open(dir.path()).unwrap();
-    assert!(matches!(log.recovery().io_mode, Some(IoMode::Mapped | IoMode::Positioned)));
 }
 
 /// V16: a second opener gets `Locked`, by any path, and takes nothing from the first one.
 #[test]
 fn opening_twice_in_one_process_is_refused() {
     for mode in MODES {
-        let dir = scratch();
+        let dir = Ground::System.place();
         let path = dir.path().join("log");
         let log = manual(mode).open(&path).unwrap();
         log.append("a").unwrap();
@@ -150,7 +155,7 @@ fn opening_twice_in_one_process_is_refused() {
 /// Options out of bounds are refused by name, before anything is created.
 #[test]
 fn options_that_cannot_work_are_refused_by_name_and_create_nothing() {
-    let dir = scratch();
+    let dir = Ground::System.place();
     let bad: Vec<(LogOptions, &str)> = vec![
         (Log::options().segment_bytes(0), "segment_bytes"),
         (Log::options().segment_bytes(1), "segment_bytes"),
@@ -173,7 +178,7 @@ fn options_that_cannot_work_are_refused_by_name_and_create_nothing() {
     }
     let extremes =
         Log::options().flush(FlushPolicy::Interval(Duration::MAX)).index_interval_bytes(usize::MAX);
-    let log = extremes.open(dir.path()).unwrap();
+    let log = extremes.open_in(&dir).unwrap();
     log.append("a").unwrap();
     assert!(!log.wait_for(Offset::ZERO, Visibility::Durable, Duration::ZERO).unwrap());
 }
@@ -214,17 +219,17 @@ fn options_round_trip_through_json_and_refuse_unknown_fields() {
     ] {
         assert!(serde_json::from_str::<LogOptions>(bad).is_err(), "{bad}");
     }
-    let report = scratch();
-    let log = Log::open(report.path()).unwrap();
+    let report = Ground::System.place();
+    let log = Log::options().open_in(&report).unwrap();
     assert!(serde_json::to_string(log.recovery()).unwrap().contains("\"created\":true"));
 }
 
 /// Each policy flushes when it says so, and `Manual` only when told to.
 #[test]
 fn each_flush_policy_moves_the_durable_offset_when_it_says() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).flush(FlushPolicy::EveryAppend).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).flush(FlushPolicy::EveryAppend).open_in(&dir).unwrap();
         for n in 1..50 {
             log.append("a").unwrap();
             assert_eq!(log.durable_offset().get(), n);
@@ -233,7 +238,7 @@ fn each_flush_policy_moves_the_durable_offset_when_it_says() {
         log.close().unwrap();
 
         let options = manual(mode).segment_bytes(4096);
-        let log = options.clone().flush(FlushPolicy::EveryBytes(1000)).open(dir.path()).unwrap();
+        let log = options.clone().flush(FlushPolicy::EveryBytes(1000)).open_in(&dir).unwrap();
         let mut flushes = 0;
         for n in 0..100 {
             let before = log.durable_offset();
@@ -249,7 +254,7 @@ fn each_flush_policy_moves_the_durable_offset_when_it_says() {
         assert!((5..40).contains(&flushes), "{flushes}");
         log.close().unwrap();
 
-        let log = options.open(dir.path()).unwrap();
+        let log = options.open_in(&dir).unwrap();
         let durable = log.durable_offset();
         for _ in 0..200 {
             log.append(vec![7; 100]).unwrap();
@@ -262,20 +267,20 @@ fn each_flush_policy_moves_the_durable_offset_when_it_says() {
 }
 
 /// A log whose interval has passed since its last record was appended.
-fn overdue(mode: IoMode, dir: &Path) -> (Log, Offset) {
+fn overdue(mode: IoMode, dir: &Place) -> (Log, Offset) {
     let interval = FlushPolicy::Interval(Duration::from_millis(2));
-    let log = manual(mode).flush(interval).open(dir).unwrap();
+    let log = manual(mode).flush(interval).open_in(dir).unwrap();
     let offset = log.append("a").unwrap();
-    thread::sleep(Duration::from_millis(20));
+    dir.pass(Duration::from_millis(20));
     (log, offset)
 }
 
 /// `FlushPolicy::Interval` is kept by the next call: an append.
 #[test]
 fn an_overdue_interval_is_kept_by_the_next_append() {
-    for mode in MODES {
-        let dir = scratch();
-        let (log, offset) = overdue(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let (log, offset) = overdue(mode, &dir);
         log.append("b").unwrap();
         assert!(log.durable_offset() > offset);
     }
@@ -284,11 +289,11 @@ fn an_overdue_interval_is_kept_by_the_next_append() {
 /// `FlushPolicy::Interval` is kept by the next call: a poll, whether it has records or not.
 #[test]
 fn an_overdue_interval_is_kept_by_the_next_poll() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for start in [OffsetSpec::Earliest, OffsetSpec::Latest] {
             for visibility in [Visibility::Durable, Visibility::Written] {
-                let dir = scratch();
-                let (log, offset) = overdue(mode, dir.path());
+                let dir = ground.place();
+                let (log, offset) = overdue(mode, &dir);
                 let options = ConsumerOptions::new().start(start).visibility(visibility);
                 let mut consumer = log.consumer_with("c", options).unwrap();
                 let wait = Duration::from_millis(1);
@@ -302,10 +307,10 @@ fn an_overdue_interval_is_kept_by_the_next_poll() {
 /// `FlushPolicy::Interval` is kept by the next call: a wait, also one that is satisfied at once.
 #[test]
 fn an_overdue_interval_is_kept_by_the_next_wait() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for visibility in [Visibility::Durable, Visibility::Written] {
-            let dir = scratch();
-            let (log, offset) = overdue(mode, dir.path());
+            let dir = ground.place();
+            let (log, offset) = overdue(mode, &dir);
             assert!(log.wait_for(offset, visibility, LONG).unwrap());
             assert!(log.durable_offset() > offset, "{visibility:?}");
         }
@@ -315,10 +320,10 @@ fn an_overdue_interval_is_kept_by_the_next_wait() {
 /// A wait for a durable record flushes when the interval is over, and not before.
 #[test]
 fn a_wait_for_a_durable_record_keeps_the_interval_itself() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let interval = FlushPolicy::Interval(Duration::from_millis(20));
-        let log = manual(mode).flush(interval).open(dir.path()).unwrap();
+        let log = manual(mode).flush(interval).open_in(&dir).unwrap();
         for _ in 0..5 {
             let offset = log.append("a").unwrap();
             assert!(log.wait_for(offset, Visibility::Durable, LONG).unwrap());
@@ -326,7 +331,7 @@ fn a_wait_for_a_durable_record_keeps_the_interval_itself() {
         }
         drop(log);
         let hour = FlushPolicy::Interval(Duration::from_secs(3600));
-        let log = manual(mode).flush(hour).open(dir.path()).unwrap();
+        let log = manual(mode).flush(hour).open_in(&dir).unwrap();
         let durable = log.durable_offset();
         let offset = log.append("e").unwrap();
         assert!(!log.wait_for(offset, Visibility::Durable, Duration::from_millis(5)).unwrap());
@@ -337,9 +342,9 @@ fn a_wait_for_a_durable_record_keeps_the_interval_itself() {
 /// Waiting says whether the record is there, written or durable, and never waits for a past one.
 #[test]
 fn wait_for_says_whether_the_record_can_be_read() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         let wait = |offset, visibility, timeout| {
             log.wait_for(Offset::new(offset), visibility, timeout).unwrap()
         };
@@ -369,8 +374,8 @@ fn wait_for_says_whether_the_record_can_be_read() {
 /// `Offset`: a negative one handed to a call is answered with `OffsetOutOfRange`.
 #[test]
 fn waiting_for_a_negative_offset_is_out_of_range() {
-    let dir = scratch();
-    let log = Log::open(dir.path()).unwrap();
+    let dir = Ground::System.place();
+    let log = Log::options().open_in(&dir).unwrap();
     let waited = log.wait_for(Offset::new(-1), Visibility::Written, Duration::ZERO);
     assert_eq!(kind(waited), ErrorKind::OffsetOutOfRange);
 }
@@ -378,7 +383,7 @@ fn waiting_for_a_negative_offset_is_out_of_range() {
 /// Paths that lead to no directory are refused with the path; odd but valid ones work.
 #[test]
 fn paths_that_cannot_hold_a_log_are_refused() {
-    let dir = scratch();
+    let dir = Ground::System.place();
     let file = dir.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();
     let looped = dir.path().join("loop");
@@ -417,7 +422,7 @@ fn a_relative_path_holds_after_the_process_changes_directory() {
         return log.close().unwrap();
     }
     for mode in MODES {
-        let dir = scratch();
+        let dir = Ground::System.place();
         let test = "a_relative_path_holds_after_the_process_changes_directory";
         assert!(child(test, &format!("{mode:?}"), dir.path()).status().unwrap().success());
         let log = Log::open(dir.path().join("log")).unwrap();

@@ -6,14 +6,14 @@ mod util;
 use std::time::Duration;
 
 use forebay::{ConsumerOptions, ErrorKind, IoMode, Offset, OffsetSpec, Visibility};
-use util::{MODES, at, copy_dir, durable, kind, manual, poll_text, scratch, ten, texts};
+use util::{Ground, OpenIn, at, durable, kind, manual, poll_text, ten_in, texts, ways};
 
 /// A consumer goes on where it committed, not where it had polled to.
 #[test]
 fn a_reopened_consumer_goes_on_at_its_committed_offset() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         let mut consumer = log.consumer("c").unwrap();
         assert_eq!((consumer.name(), consumer.lag()), ("c", 10));
         for n in 0..4 {
@@ -32,7 +32,7 @@ fn a_reopened_consumer_goes_on_at_its_committed_offset() {
         poll_text(&mut consumer).unwrap();
         drop((consumer, log));
 
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert!(log.recovery().clean && log.recovery().consumers_moved_back.is_empty());
         let mut consumer = log.consumer("c").unwrap();
         assert_eq!((consumer.position().get(), consumer.committed().get()), (6, 6));
@@ -49,9 +49,9 @@ fn a_reopened_consumer_goes_on_at_its_committed_offset() {
 /// Committing backwards is allowed; beyond what is visible, or below the start, is refused.
 #[test]
 fn commits_go_backwards_but_never_beyond_what_the_consumer_sees() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         log.flush().unwrap();
         log.append_batch(["10", "11"]).unwrap();
         let mut written = log.consumer("w").unwrap();
@@ -73,7 +73,7 @@ fn commits_go_backwards_but_never_beyond_what_the_consumer_sees() {
             }
         }
         drop((written, kept, log));
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(log.consumer("w").unwrap().committed().get(), 3);
         assert_eq!(log.consumer_with("d", durable()).unwrap().committed().get(), 10);
     }
@@ -82,9 +82,9 @@ fn commits_go_backwards_but_never_beyond_what_the_consumer_sees() {
 /// Seeking moves the position only; a commit then stores it.
 #[test]
 fn seek_moves_the_position_and_leaves_the_committed_offset() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         log.append_batch(["10", "11", "12"]).unwrap();
         let mut consumer = log.consumer("c").unwrap();
         consumer.commit_offset(Offset::new(2)).unwrap();
@@ -110,9 +110,9 @@ fn seek_moves_the_position_and_leaves_the_committed_offset() {
 /// One handle a name; dropping it frees the name at once.
 #[test]
 fn a_consumer_that_is_open_is_busy_until_it_is_dropped() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         let consumer = log.consumer("c").unwrap();
         for _ in 0..3 {
             let error = log.consumer("c").unwrap_err();
@@ -138,26 +138,25 @@ fn a_consumer_that_is_open_is_busy_until_it_is_dropped() {
 /// Room for 64, of the longest names as well; the 65th is refused by name and harms nothing.
 #[test]
 fn sixty_four_consumers_fit_and_one_more_is_refused_by_name() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         let name = |n: usize| format!("{n:02}{}", "n".repeat(247));
-        let before = dir.path().join("checkpoint").metadata().unwrap().len();
+        let before = dir.len("checkpoint");
         for n in 0..64 {
             let mut consumer = log.consumer(&name(n)).unwrap();
             consumer.commit_offset(Offset::new(i64::try_from(n % 10).unwrap())).unwrap();
         }
-        assert!(dir.path().join("checkpoint").metadata().unwrap().len() > before);
+        assert!(dir.len("checkpoint") > before);
         for _ in 0..3 {
             let error = log.consumer("one-more").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains("one-more"), "{error}");
         }
-        let copy = scratch();
-        copy_dir(dir.path(), copy.path());
+        let copy = dir.killed();
         drop(log);
-        for dir in [copy.path(), dir.path()] {
-            let log = manual(mode).open(dir).unwrap();
+        for dir in [&copy, &dir] {
+            let log = manual(mode).open_in(dir).unwrap();
             assert!(log.recovery().consumers_moved_back.is_empty());
             let consumers = log.consumers();
             assert_eq!(consumers.len(), 64);
@@ -175,8 +174,8 @@ fn sixty_four_consumers_fit_and_one_more_is_refused_by_name() {
 /// Names are Kafka's: everything else is refused, and leaves no consumer behind.
 #[test]
 fn names_that_kafka_would_not_take_are_refused() {
-    let dir = scratch();
-    let log = ten(IoMode::Mapped, dir.path());
+    let dir = Ground::System.place();
+    let log = ten_in(IoMode::Mapped, &dir);
     let (long, huge) = ("n".repeat(250), "n".repeat(1 << 16));
     let bad = [
         "",
@@ -224,9 +223,9 @@ fn names_that_kafka_would_not_take_are_refused() {
 /// The visibility is stored with the consumer; opening it with another one is refused.
 #[test]
 fn a_consumer_keeps_the_visibility_it_was_created_with() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         drop(log.consumer("w").unwrap());
         drop(log.consumer_with("d", durable()).unwrap());
         for _ in 0..2 {
@@ -234,7 +233,7 @@ fn a_consumer_keeps_the_visibility_it_was_created_with() {
             assert_eq!(kind(log.consumer("d")), ErrorKind::InvalidArgument);
         }
         drop(log);
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(kind(log.consumer_with("w", durable())), ErrorKind::InvalidArgument);
         assert_eq!(kind(log.consumer("d")), ErrorKind::InvalidArgument);
         let seen: Vec<_> = log.consumers().iter().map(|c| (c.name.clone(), c.visibility)).collect();
@@ -249,9 +248,9 @@ fn a_consumer_keeps_the_visibility_it_was_created_with() {
 /// I16: a durable consumer never sees a record that a power cut could take, waiting or not.
 #[test]
 fn a_durable_consumer_sees_flushed_records_only() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         let mut consumer = log.consumer_with("d", durable()).unwrap();
         log.append_batch(["a", "b"]).unwrap();
         for _ in 0..3 {
@@ -278,9 +277,9 @@ fn a_durable_consumer_sees_flushed_records_only() {
 /// A new consumer begins where its options say; one that exists goes on where it committed.
 #[test]
 fn the_start_of_a_consumer_counts_at_its_creation_only() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         for (name, start, first) in
             [("e", OffsetSpec::Earliest, 0), ("l", OffsetSpec::Latest, 10), ("a", at(4), 4)]
         {
@@ -302,17 +301,17 @@ fn the_start_of_a_consumer_counts_at_its_creation_only() {
 /// begins there, at the end, or was moved there by a seek.
 #[test]
 fn a_durable_consumer_never_commits_above_the_durable_offset() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for start in [OffsetSpec::Latest, at(10), at(7)] {
-            let dir = scratch();
-            let log = ten(mode, dir.path());
+            let dir = ground.place();
+            let log = ten_in(mode, &dir);
             match log.consumer_with("d", durable().start(start)) {
                 Ok(c) => assert!(c.committed() <= log.durable_offset(), "{start:?}: {c:?}"),
                 Err(error) => assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange),
             }
         }
-        let dir = scratch();
-        let log = ten(mode, dir.path());
+        let dir = ground.place();
+        let log = ten_in(mode, &dir);
         let mut consumer = log.consumer_with("d", durable()).unwrap();
         if consumer.seek(at(9)).is_ok() {
             assert_eq!(kind(consumer.commit()), ErrorKind::OffsetOutOfRange);

@@ -3,11 +3,9 @@
 
 mod util;
 
-use std::fs;
-
 use forebay::{ErrorKind, IoMode};
 use util::fixture::{COMMITTED, Fixture, Outcome, options};
-use util::scratch;
+use util::{Ground, OpenIn, Place, grounds};
 
 /// The places of a file to damage: every byte of headers, and every `step`th of the rest.
 fn places(fixture: &Fixture, name: &str, step: usize) -> Vec<usize> {
@@ -30,18 +28,22 @@ fn touched(fixture: &Fixture, name: &str, place: usize) -> std::ops::Range<i64> 
 }
 
 /// What is kept whatever the damage: sealed segments as they are, the active one at its start.
-fn assert_kept(fixture: &Fixture, dir: &std::path::Path, what: &str) {
+fn assert_kept(fixture: &Fixture, dir: &Place, what: &str) {
     for name in fixture.names(".log") {
-        let now = fs::read(dir.join(&name)).unwrap();
+        let now = dir.read(&name);
         assert!(now.starts_with(fixture.bytes(&name)), "{what}: {name} was changed below its end");
     }
 }
 
 /// Flips one bit, or sets all, of every place of every segment; each loses its own batch only.
 fn damage_segments(mode: IoMode, change: impl Fn(u8) -> u8) {
-    let fixture = Fixture::closed(mode);
+    grounds().for_each(|ground| damage_segments_on(mode, ground, &change));
+}
+
+fn damage_segments_on(mode: IoMode, ground: Ground, change: impl Fn(u8) -> u8) {
+    let fixture = Fixture::closed(mode, ground);
     assert_eq!(fixture.names(".log").len(), 3);
-    let dir = scratch();
+    let dir = ground.place();
     for name in fixture.names(".log") {
         for (n, place) in places(&fixture, &name, 9).into_iter().enumerate() {
             let mut damaged = fixture.clone();
@@ -50,9 +52,9 @@ fn damage_segments(mode: IoMode, change: impl Fn(u8) -> u8) {
                 continue;
             }
             *byte = change(*byte);
-            damaged.put(dir.path());
+            damaged.put(&dir);
             let what = format!("{name} byte {place}");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             assert!(
                 outcome.missing.iter().copied().eq(touched(&fixture, &name, place)),
                 "{what}: lost {:?} by {:?}",
@@ -61,9 +63,9 @@ fn damage_segments(mode: IoMode, change: impl Fn(u8) -> u8) {
             );
             assert_eq!(outcome.end, fixture.end(), "{what}");
             assert_eq!((outcome.report.bytes_cut, outcome.report.records_cut), (0, 0), "{what}");
-            assert_kept(&damaged, dir.path(), &what);
+            assert_kept(&damaged, &dir, &what);
             if n % 16 == 0 {
-                fixture.check_again(dir.path(), &outcome, &what);
+                fixture.check_again(&dir, &outcome, &what);
             }
         }
     }
@@ -100,8 +102,8 @@ fn a_byte_of_a_segment_set_to_zero_loses_its_batch_only() {
 }
 
 /// V6: no commit goes silently: it is there, or the report speaks of the checkpoint.
-fn assert_commit(fixture: &Fixture, dir: &std::path::Path, outcome: &Outcome, what: &str) {
-    let log = options(fixture.mode).open(dir).unwrap();
+fn assert_commit(fixture: &Fixture, dir: &Place, outcome: &Outcome, what: &str) {
+    let log = options(fixture.mode).open_in(dir).unwrap();
     let committed = log.consumers().iter().find(|c| c.name == "c").map(|c| c.committed.get());
     let told = outcome.report.checkpoint_slots_damaged > 0 || outcome.report.checkpoint_lost;
     assert!(committed == Some(COMMITTED) || told, "{what}: {committed:?} {:?}", outcome.report);
@@ -109,8 +111,12 @@ fn assert_commit(fixture: &Fixture, dir: &std::path::Path, outcome: &Outcome, wh
 
 /// I5: no byte of an index, of the checkpoint or of `log.meta` is worth a record.
 fn damage_small_files(mode: IoMode, change: impl Fn(u8) -> u8) {
-    let fixture = Fixture::closed(mode);
-    let dir = scratch();
+    grounds().for_each(|ground| damage_small_files_on(mode, ground, &change));
+}
+
+fn damage_small_files_on(mode: IoMode, ground: Ground, change: impl Fn(u8) -> u8) {
+    let fixture = Fixture::closed(mode, ground);
+    let dir = ground.place();
     for (name, bytes) in &fixture.files {
         if name.ends_with(".log") {
             continue;
@@ -120,16 +126,16 @@ fn damage_small_files(mode: IoMode, change: impl Fn(u8) -> u8) {
             let mut damaged = fixture.clone();
             let byte = &mut damaged.bytes_mut(name)[place];
             *byte = change(*byte);
-            damaged.put(dir.path());
+            damaged.put(&dir);
             let what = format!("{name} byte {place}");
-            let outcome = match fixture.check(dir.path(), &what) {
+            let outcome = match fixture.check(&dir, &what) {
                 Ok(outcome) => outcome,
                 // A version from the future is refused, and then nothing may be touched.
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat, "{what}: {error}");
                     assert_eq!(name, "log.meta", "{what}: {error}");
                     damaged.files.iter().for_each(|(name, bytes)| {
-                        assert_eq!(&fs::read(dir.path().join(name)).unwrap(), bytes, "{what}");
+                        assert_eq!(&dir.read(name), bytes, "{what}");
                     });
                     continue;
                 }
@@ -137,11 +143,11 @@ fn damage_small_files(mode: IoMode, change: impl Fn(u8) -> u8) {
             assert!(outcome.missing.is_empty(), "{what}: {:?}", outcome.missing);
             assert_eq!(outcome.end, fixture.end(), "{what}");
             assert_eq!(outcome.report.bytes_cut, 0, "{what}");
-            assert_kept(&fixture, dir.path(), &what);
+            assert_kept(&fixture, &dir, &what);
             if n % 8 == 0 {
-                fixture.check_again(dir.path(), &outcome, &what);
+                fixture.check_again(&dir, &outcome, &what);
             }
-            assert_commit(&fixture, dir.path(), &outcome, &what);
+            assert_commit(&fixture, &dir, &outcome, &what);
         }
     }
 }
@@ -167,16 +173,20 @@ fn a_byte_of_a_small_file_set_to_ff_loses_no_record() {
 /// I2, I13: every file cut at any byte: the log goes on behind its old end, and what is gone is
 /// said.
 fn cut_files(mode: IoMode, step: usize) {
-    let fixture = Fixture::closed(mode);
-    let dir = scratch();
+    grounds().for_each(|ground| cut_files_on(mode, ground, step));
+}
+
+fn cut_files_on(mode: IoMode, ground: Ground, step: usize) {
+    let fixture = Fixture::closed(mode, ground);
+    let dir = ground.place();
     for (name, bytes) in &fixture.files {
         let step = if bytes.len() > 8192 { step * 8 } else { step };
         for length in (0..bytes.len()).step_by(step) {
             let mut damaged = fixture.clone();
             damaged.bytes_mut(name).truncate(length);
-            damaged.put(dir.path());
+            damaged.put(&dir);
             let what = format!("{name} cut to {length}");
-            let outcome = match fixture.check(dir.path(), &what) {
+            let outcome = match fixture.check(&dir, &what) {
                 Ok(outcome) => outcome,
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::UnsupportedFormat, "{what}: {error}");
@@ -189,7 +199,7 @@ fn cut_files(mode: IoMode, step: usize) {
             assert_eq!(outcome.missing, gone, "{what}");
             assert!(outcome.end >= fixture.end(), "I2: {what}");
             if length % 5 == 0 {
-                fixture.check_again(dir.path(), &outcome, &what);
+                fixture.check_again(&dir, &outcome, &what);
             }
         }
     }
@@ -210,9 +220,9 @@ fn a_file_cut_at_any_byte_loses_what_was_cut_only_positioned() {
 /// A file with one stretch changed loses the batches that the stretch touches, and no other.
 #[test]
 fn a_zeroed_or_worn_stretch_loses_what_it_covers_only() {
-    for mode in util::MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in util::ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         for name in fixture.names(".log") {
             let bytes = fixture.bytes(&name).len();
             for (n, start) in (0..bytes).step_by(128).enumerate() {
@@ -220,9 +230,9 @@ fn a_zeroed_or_worn_stretch_loses_what_it_covers_only() {
                 let mut damaged = fixture.clone();
                 let fill = if n % 2 == 0 { 0 } else { 0xff };
                 damaged.bytes_mut(&name)[stretch.clone()].fill(fill);
-                damaged.put(dir.path());
+                damaged.put(&dir);
                 let what = format!("{name} {stretch:?} set to {fill}");
-                let outcome = fixture.check(dir.path(), &what).unwrap();
+                let outcome = fixture.check(&dir, &what).unwrap();
                 let touched = fixture.batches.iter().filter(|(_, file, places)| {
                     let same =
                         damaged.bytes(file)[places.clone()] == fixture.bytes(file)[places.clone()];

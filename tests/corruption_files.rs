@@ -5,12 +5,11 @@ mod util;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::process::Command;
 
-use forebay::{Error, ErrorKind, IoMode, Log, OffsetSpec};
+use forebay::{Error, ErrorKind, Log, OffsetSpec};
 use util::fixture::{COMMITTED, Fixture, Outcome, fill, options};
-use util::{MODES, at, scratch};
+use util::{Ground, MODES, OpenIn, Place, at, ways};
 
 /// The offsets of the batches of some files.
 fn offsets_of(fixture: &Fixture, names: &[&str]) -> Vec<i64> {
@@ -33,14 +32,14 @@ fn outcome_or_refusal(result: Result<Outcome, Error>, what: &str) -> Option<Outc
 /// I2, I5: each file deleted: an index costs nothing, a segment its own records only.
 #[test]
 fn a_deleted_file_loses_its_own_records_only() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         for (name, _) in fixture.files.iter().filter(|(name, _)| name != FIRST) {
-            fixture.put(dir.path());
-            fs::remove_file(dir.path().join(name)).unwrap();
+            fixture.put(&dir);
+            dir.remove(name);
             let what = format!("{name} deleted");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             assert_eq!(outcome.missing, offsets_of(&fixture, &[name]), "{what}");
             assert!(outcome.end >= fixture.end(), "I2: {what}");
             if name == "log.meta" {
@@ -49,8 +48,8 @@ fn a_deleted_file_loses_its_own_records_only() {
             if name == "checkpoint" {
                 assert!(outcome.report.checkpoint_lost, "I20: {what}");
             }
-            fixture.check_again(dir.path(), &outcome, &what);
-            let log = options(mode).open(dir.path()).unwrap();
+            fixture.check_again(&dir, &outcome, &what);
+            let log = options(mode).open_in(&dir).unwrap();
             assert_eq!(log.id(), fixture.id, "{what}");
             if name != "checkpoint" {
                 let committed = log.consumers().iter().find(|c| c.name == "c").unwrap().committed;
@@ -63,38 +62,38 @@ fn a_deleted_file_loses_its_own_records_only() {
 /// I13: the oldest segment gone: its records are reported, the log start does not move silently.
 #[test]
 fn a_deleted_first_segment_is_reported() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         let name = &fixture.names(".log")[0];
-        fixture.put(dir.path());
-        fs::remove_file(dir.path().join(name)).unwrap();
-        let outcome = fixture.check(dir.path(), "first segment deleted").unwrap();
+        fixture.put(&dir);
+        dir.remove(name);
+        let outcome = fixture.check(&dir, "first segment deleted").unwrap();
         assert_eq!(outcome.missing, offsets_of(&fixture, &[name]));
-        fixture.check_again(dir.path(), &outcome, "first segment deleted");
+        fixture.check_again(&dir, &outcome, "first segment deleted");
     }
 }
 
 /// I5: all indexes gone at once cost time only, and come back byte for byte.
 #[test]
 fn deleted_indexes_are_made_again_byte_for_byte() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
-        fixture.put(dir.path());
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
+        fixture.put(&dir);
         let names = [fixture.names(".index"), fixture.names(".timeindex")].concat();
         assert_eq!(names.len(), 6);
         for name in &names {
-            fs::remove_file(dir.path().join(name)).unwrap();
+            dir.remove(name);
         }
-        let log = fixture.check_whole(dir.path(), "no index");
+        let log = fixture.check_whole(&dir, "no index");
         for n in 0..fixture.end() {
             let batch = log.reader(at(n)).unwrap().next().unwrap().unwrap();
             assert_eq!(util::records(&batch)[0].offset, n);
         }
         log.close().unwrap();
-        for name in names.iter().filter(|name| dir.path().join(name).exists()) {
-            assert_eq!(&fs::read(dir.path().join(name)).unwrap(), fixture.bytes(name), "{name}");
+        for name in names.iter().filter(|name| dir.exists(name)) {
+            assert_eq!(&dir.read(name), fixture.bytes(name), "{name}");
         }
     }
 }
@@ -102,41 +101,41 @@ fn deleted_indexes_are_made_again_byte_for_byte() {
 /// `log.meta` and the checkpoint both gone: the records are read without seals, and that is said.
 #[test]
 fn a_log_without_meta_and_checkpoint_is_read_and_reported() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
-        fixture.put(dir.path());
-        fs::remove_file(dir.path().join("log.meta")).unwrap();
-        fs::remove_file(dir.path().join("checkpoint")).unwrap();
-        let outcome = fixture.check(dir.path(), "both gone").unwrap();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
+        fixture.put(&dir);
+        dir.remove("log.meta");
+        dir.remove("checkpoint");
+        let outcome = fixture.check(&dir, "both gone").unwrap();
         assert!(outcome.missing.is_empty() && outcome.end == fixture.end());
         assert!(outcome.report.seal_lost && !outcome.report.created, "{:?}", outcome.report);
-        fixture.check_again(dir.path(), &outcome, "both gone");
+        fixture.check_again(&dir, &outcome, "both gone");
     }
 }
 
 /// I4: any two segments under each other's names: no record appears in a wrong place.
 #[test]
 fn swapped_segments_give_no_record_at_a_wrong_offset() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         let names = fixture.names(".log");
         for (a, b) in [(0, 1), (0, 2), (1, 2)] {
-            fixture.put(dir.path());
-            fs::write(dir.path().join(&names[a]), fixture.bytes(&names[b])).unwrap();
-            fs::write(dir.path().join(&names[b]), fixture.bytes(&names[a])).unwrap();
+            fixture.put(&dir);
+            dir.write(&names[a], fixture.bytes(&names[b]));
+            dir.write(&names[b], fixture.bytes(&names[a]));
             let what = format!("segments {a} and {b} swapped");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             let theirs = offsets_of(&fixture, &[&names[a], &names[b]]);
             assert!(outcome.missing.iter().all(|n| theirs.contains(n)), "{what}");
-            fixture.check_again(dir.path(), &outcome, &what);
+            fixture.check_again(&dir, &outcome, &what);
         }
         for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 0)] {
-            fixture.put(dir.path());
-            fs::write(dir.path().join(&names[to]), fixture.bytes(&names[from])).unwrap();
+            fixture.put(&dir);
+            dir.write(&names[to], fixture.bytes(&names[from]));
             let what = format!("segment {from} copied over {to}");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             let its = offsets_of(&fixture, &[&names[to]]);
             assert!(outcome.missing.iter().all(|n| its.contains(n)), "{what}");
         }
@@ -146,18 +145,18 @@ fn swapped_segments_give_no_record_at_a_wrong_offset() {
 /// I5: indexes of another segment, of another log, unsorted, or past the end cost time only.
 #[test]
 fn a_wrong_index_never_gives_a_wrong_record() {
-    for mode in MODES {
-        let (fixture, dir, other) = (Fixture::closed(mode), scratch(), scratch());
-        let log = options(mode).index_interval_bytes(100).open(other.path()).unwrap();
+    for (mode, ground) in ways() {
+        let (fixture, dir, other) = (Fixture::closed(mode, ground), ground.place(), ground.place());
+        let log = options(mode).index_interval_bytes(100).open_in(&other).unwrap();
         for n in 0..150 {
             log.append(vec![b'x'; n]).unwrap();
         }
         log.close().unwrap();
         let (all, first) = (fixture.names("index"), fixture.names(".index")[0].clone());
         let mut wrong: Vec<Vec<u8>> = all.iter().map(|name| fixture.bytes(name).clone()).collect();
-        let others = util::files(other.path());
-        let others = others.iter().filter(|path| path.to_str().unwrap().ends_with("index"));
-        wrong.extend(others.map(|path| fs::read(path).unwrap()));
+        let others = other.names();
+        let others = others.iter().filter(|name| name.ends_with("index"));
+        wrong.extend(others.map(|name| other.read(name)));
         let mut reversed: Vec<_> = fixture.bytes(&first).chunks(8).map(<[u8]>::to_vec).collect();
         reversed.reverse();
         wrong.push(reversed.concat());
@@ -169,16 +168,16 @@ fn a_wrong_index_never_gives_a_wrong_record() {
         }
         for name in &all {
             for (n, bytes) in wrong.iter().enumerate() {
-                fixture.put(dir.path());
-                fs::write(dir.path().join(name), bytes).unwrap();
+                fixture.put(&dir);
+                dir.write(name, bytes);
                 let what = format!("{name} replaced by {n}");
-                let log = fixture.check_whole(dir.path(), &what);
+                let log = fixture.check_whole(&dir, &what);
                 for offset in 0..fixture.end() {
                     let batch = log.reader(at(offset)).unwrap().next().unwrap().unwrap();
                     assert_eq!(util::records(&batch)[0].offset, offset, "{what}");
                 }
                 drop(log);
-                assert!(fixture.check(dir.path(), &what).unwrap().missing.is_empty());
+                assert!(fixture.check(&dir, &what).unwrap().missing.is_empty());
             }
         }
     }
@@ -187,17 +186,17 @@ fn a_wrong_index_never_gives_a_wrong_record() {
 /// I11: a valid batch of another log, at the very place and offset of ours, is not ours.
 #[test]
 fn a_batch_of_another_log_pasted_over_is_not_taken_for_ours() {
-    for mode in MODES {
-        let (fixture, twin) = (Fixture::closed(mode), Fixture::closed(mode));
+    for (mode, ground) in ways() {
+        let (fixture, twin) = (Fixture::closed(mode, ground), Fixture::closed(mode, ground));
         assert_ne!(fixture.id, twin.id);
-        let dir = scratch();
+        let dir = ground.place();
         for (offsets, name, places) in &fixture.batches {
             let mut damaged = fixture.clone();
             let pasted = twin.bytes(name)[places.clone()].to_vec();
             damaged.bytes_mut(name)[places.clone()].copy_from_slice(&pasted);
-            damaged.put(dir.path());
+            damaged.put(&dir);
             let what = format!("the other log's batch at {offsets:?}");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             assert!(outcome.missing.iter().copied().eq(offsets.clone()), "{what}");
         }
         let batches = fixture.batches.iter().zip(fixture.batches.iter().skip(2));
@@ -212,9 +211,9 @@ fn a_batch_of_another_log_pasted_over_is_not_taken_for_ours() {
                     let base = to.0.start.to_be_bytes();
                     damaged.bytes_mut(&to.1)[to.2.start..to.2.start + 8].copy_from_slice(&base);
                 }
-                damaged.put(dir.path());
+                damaged.put(&dir);
                 let what = format!("batch {:?} at {:?}, renumbered {renumbered}", from.0, to.0);
-                let outcome = fixture.check(dir.path(), &what).unwrap();
+                let outcome = fixture.check(&dir, &what).unwrap();
                 assert!(outcome.missing.iter().copied().eq(to.0.clone()), "{what}");
             }
         }
@@ -224,19 +223,19 @@ fn a_batch_of_another_log_pasted_over_is_not_taken_for_ours() {
 /// V10: who begins behind damage is not told of it; who begins before it, once.
 #[test]
 fn damage_is_reported_to_those_who_read_over_it_only() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for interval in [400, 1_000_000] {
-            let dir = scratch();
-            let open = || options(mode).index_interval_bytes(interval).open(dir.path()).unwrap();
+            let dir = ground.place();
+            let open = || options(mode).index_interval_bytes(interval).open_in(&dir).unwrap();
             let log = open();
             fill(&log, &mut Vec::new(), 15);
             log.close().unwrap();
-            let path = util::segments(dir.path())[0].clone();
-            let batches = util::batches_of(&path);
+            let name = dir.segments()[0].clone();
+            let batches = dir.batches_of(&name);
             let (gone, places) = batches[5].clone();
-            let mut bytes = fs::read(&path).unwrap();
+            let mut bytes = dir.read(&name);
             bytes[places.start + 65] ^= 1;
-            fs::write(&path, bytes).unwrap();
+            dir.write(&name, bytes);
             let log = open();
             for from in 0..log.log_end_offset().get() {
                 let found = util::read_through(&log, at(from));
@@ -279,16 +278,15 @@ fn foreign_files_are_left_alone_and_reported() {
         "\u{e4}\n.log",
         ".hidden",
     ];
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
-        fixture.put(dir.path());
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
+        fixture.put(&dir);
         for name in foreign {
-            fs::write(dir.path().join(name), format!("foreign {name}")).unwrap();
+            dir.write(name, format!("foreign {name}"));
         }
-        fs::create_dir(dir.path().join("directory")).unwrap();
-        fs::write(dir.path().join("directory/00000000000000000000.log"), "x").unwrap();
-        let log = fixture.check_whole(dir.path(), "foreign files");
+        dir.write("directory/00000000000000000000.log", "x");
+        let log = fixture.check_whole(&dir, "foreign files");
         let mut reported = log.recovery().foreign_files.clone();
         reported.sort();
         let mut expected: Vec<_> = foreign.iter().map(|name| (*name).to_owned()).collect();
@@ -298,13 +296,12 @@ fn foreign_files_are_left_alone_and_reported() {
         log.append("a").unwrap();
         log.close().unwrap();
         for name in foreign {
-            let now = fs::read_to_string(dir.path().join(name)).unwrap();
-            assert_eq!(now, format!("foreign {name}"));
+            assert_eq!(dir.read(name), format!("foreign {name}").into_bytes());
         }
         for n in 0..100 {
-            fs::write(dir.path().join(format!("foreign {n}")), "x").unwrap();
+            dir.write(&format!("foreign {n}"), "x");
         }
-        let log = options(mode).open(dir.path()).unwrap();
+        let log = options(mode).open_in(&dir).unwrap();
         assert_eq!(log.recovery().foreign_files.len(), 64, "the list is bounded");
     }
 }
@@ -314,7 +311,7 @@ fn foreign_files_are_left_alone_and_reported() {
 #[test]
 fn a_special_file_under_a_name_of_ours_is_refused_or_reported() {
     for mode in MODES {
-        let fixture = Fixture::closed(mode);
+        let fixture = Fixture::closed(mode, Ground::System);
         let mut names: Vec<_> = fixture.files.iter().map(|(name, _)| name.clone()).collect();
         names.extend(["00000000000000009999.log".to_owned(), "checkpoint.tmp".to_owned()]);
         names.retain(|name| name != FIRST);
@@ -326,7 +323,7 @@ fn a_special_file_under_a_name_of_ours_is_refused_or_reported() {
 #[test]
 fn a_special_file_under_the_name_of_the_first_segment_is_refused_or_reported() {
     for mode in MODES {
-        special_files(&Fixture::closed(mode), &[FIRST.to_owned()]);
+        special_files(&Fixture::closed(mode, Ground::System), &[FIRST.to_owned()]);
     }
 }
 
@@ -334,14 +331,14 @@ fn a_special_file_under_the_name_of_the_first_segment_is_refused_or_reported() {
 const FIRST: &str = "00000000000000000000.log";
 
 fn special_files(fixture: &Fixture, names: &[String]) {
-    let (dir, outside) = (scratch(), scratch());
+    let (dir, outside) = (Ground::System.place(), Ground::System.place());
     let victim = outside.path().join("victim");
     for name in names {
         for sort in 0..6 {
             let path = dir.path().join(name);
             let before = "x".repeat(5000);
             fs::write(&victim, &before).unwrap();
-            fixture.put(dir.path());
+            fixture.put(&dir);
             let _ = fs::remove_file(&path);
             match sort {
                 0 => fs::create_dir(&path).unwrap(),
@@ -352,7 +349,7 @@ fn special_files(fixture: &Fixture, names: &[String]) {
                 _ => symlink("nowhere", &path).unwrap(),
             }
             let what = format!("{:?}, {name} is of sort {sort}", fixture.mode);
-            let result = fixture.check(dir.path(), &what);
+            let result = fixture.check(&dir, &what);
             outcome_or_refusal(result, &what);
             let after = fs::read_to_string(&victim).unwrap();
             assert!(after == before, "{what}: a file outside the log was written");
@@ -363,9 +360,9 @@ fn special_files(fixture: &Fixture, names: &[String]) {
 /// A segment that is not there takes no record with it but its own, also when it is a big hole.
 #[test]
 fn extra_segments_without_a_batch_are_no_records() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         let end = fixture.end();
         let extras: Vec<(i64, Vec<u8>)> = vec![
             (end, Vec::new()),
@@ -378,40 +375,42 @@ fn extra_segments_without_a_batch_are_no_records() {
             (1, fixture.bytes("00000000000000000000.log").clone()),
         ];
         for (base, bytes) in extras {
-            fixture.put(dir.path());
-            fs::write(dir.path().join(format!("{base:020}.log")), &bytes).unwrap();
+            fixture.put(&dir);
+            dir.write(&format!("{base:020}.log"), &bytes);
             let what = format!("{mode:?}: extra segment {base} of {} bytes", bytes.len());
-            if let Some(outcome) = outcome_or_refusal(fixture.check(dir.path(), &what), &what) {
+            if let Some(outcome) = outcome_or_refusal(fixture.check(&dir, &what), &what) {
                 assert!(outcome.missing.iter().all(|n| *n < end), "{what}");
             }
         }
-        fixture.put(dir.path());
-        let sparse = fs::File::create(dir.path().join(format!("{end:020}.log"))).unwrap();
-        sparse.set_len(64 << 20).unwrap();
-        outcome_or_refusal(fixture.check(dir.path(), "a hole"), "a hole");
+        fixture.put(&dir);
+        if ground == Ground::System {
+            let sparse = fs::File::create(dir.path().join(format!("{end:020}.log"))).unwrap();
+            sparse.set_len(64 << 20).unwrap();
+        }
+        outcome_or_refusal(fixture.check(&dir, "a hole"), "a hole");
     }
 }
 
 /// A directory whose files are all garbage is opened with a report or refused, never believed.
 #[test]
 fn a_directory_of_garbage_gives_no_record() {
-    fn garbage(dir: &Path, names: &[&str], byte: u8) {
-        names.iter().for_each(|name| fs::write(dir.join(name), vec![byte; 30_000]).unwrap());
+    fn garbage(dir: &Place, names: &[&str], byte: u8) {
+        names.iter().for_each(|name| dir.write(name, vec![byte; 30_000]));
     }
     let names =
         ["log.meta", "checkpoint", "00000000000000000000.log", "00000000000000000000.index"];
-    for mode in [IoMode::Mapped, IoMode::Positioned] {
+    for (mode, ground) in ways() {
         for byte in [0, 1, b'\n', b'=', 0x7f, 0xff] {
             for count in 1..=names.len() {
-                let dir = scratch();
-                garbage(dir.path(), &names[..count], byte);
-                let Ok(log) = options(mode).open(dir.path()) else { continue };
+                let dir = ground.place();
+                garbage(&dir, &names[..count], byte);
+                let Ok(log) = options(mode).open_in(&dir) else { continue };
                 assert!(util::read_through(&log, OffsetSpec::Earliest).records.is_empty());
                 let end = log.append("a").unwrap();
                 let batch = log.reader(OffsetSpec::At(end)).unwrap().next().unwrap().unwrap();
                 assert_eq!(util::texts(&batch), ["a"]);
                 drop(log);
-                assert!(Log::open(dir.path()).unwrap().recovery().clean);
+                assert!(Log::options().open_in(&dir).unwrap().recovery().clean);
             }
         }
     }

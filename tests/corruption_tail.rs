@@ -9,20 +9,19 @@
 
 mod util;
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
 use forebay::IoMode;
 use util::fixture::{Fixture, Outcome};
-use util::{MODES, scratch};
+use util::{Ground, MODES, Place, grounds, ways};
 
 /// The batches of the active segment, of which the first `FLUSHED` are durable.
 const FLUSHED: usize = 5;
 const UNFLUSHED: usize = 8;
 
-fn one_segment(mode: IoMode) -> Fixture {
-    let fixture = Fixture::killed(mode, FLUSHED, UNFLUSHED);
+fn one_segment(mode: IoMode, ground: Ground) -> Fixture {
+    let fixture = Fixture::killed(mode, ground, FLUSHED, UNFLUSHED);
     assert_eq!(fixture.names(".log").len(), 1, "the tests below count on one segment");
     assert_eq!(fixture.durable, fixture.batches[FLUSHED].0.start);
     fixture
@@ -43,7 +42,7 @@ fn first_touched(fixture: &Fixture, damaged: &Fixture) -> usize {
 
 /// Checks a copy whose only segment was damaged above the flushed position: exactly the batches
 /// before the first torn one are left, and the report counts what was cut.
-fn check_cut(fixture: &Fixture, damaged: &Fixture, dir: &Path, what: &str) -> Outcome {
+fn check_cut(fixture: &Fixture, damaged: &Fixture, dir: &Place, what: &str) -> Outcome {
     damaged.put(dir);
     let outcome = fixture.check(dir, what).unwrap();
     let torn = first_touched(fixture, damaged);
@@ -71,22 +70,22 @@ fn check_cut(fixture: &Fixture, damaged: &Fixture, dir: &Path, what: &str) -> Ou
 /// I12: an untouched copy of an open log has every record, and nothing was cut.
 #[test]
 fn a_killed_log_has_every_record() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for (flushed, batches) in [(0, 0), (0, 1), (1, 0), (0, 9), (5, 8), (30, 30), (0, 60)] {
             if flushed + batches == 0 {
                 continue;
             }
-            let fixture = Fixture::killed(mode, flushed, batches);
-            let dir = scratch();
-            fixture.put(dir.path());
+            let fixture = Fixture::killed(mode, ground, flushed, batches);
+            let dir = ground.place();
+            fixture.put(&dir);
             let what = format!("{mode:?}: {flushed} and {batches}");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             let report = &outcome.report;
             assert!(outcome.missing.is_empty() && outcome.end == fixture.end(), "{what}");
             assert!(!report.clean && report.segments_scanned >= 1, "{what}: {report:?}");
             assert_eq!((report.bytes_cut, report.records_cut), (0, 0), "{what}: {report:?}");
             assert_eq!(report.segments_set_aside, 0, "{what}");
-            fixture.check_again(dir.path(), &outcome, &what);
+            fixture.check_again(&dir, &outcome, &what);
         }
     }
 }
@@ -94,33 +93,33 @@ fn a_killed_log_has_every_record() {
 /// I12: recovering a log that is killed again and again neither loses nor grows.
 #[test]
 fn recovering_the_same_log_many_times_gives_the_same_log() {
-    for mode in MODES {
-        let fixture = Fixture::killed(mode, 10, 25);
-        let (one, two) = (scratch(), scratch());
-        let bytes = |dir: &Path| -> u64 {
-            util::files(dir).iter().map(|path| path.metadata().unwrap().len()).sum()
-        };
-        fixture.put(one.path());
+    for (mode, ground) in ways() {
+        let fixture = Fixture::killed(mode, ground, 10, 25);
+        let (one, two) = (ground.place(), ground.place());
+        let bytes = |dir: &Place| -> usize { dir.names().iter().map(|name| dir.len(name)).sum() };
+        fixture.put(&one);
         let mut sizes = Vec::new();
         for n in 0..20 {
             let (from, to) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
-            let log = fixture.check_whole(from.path(), &format!("round {n}"));
+            let log = fixture.check_whole(from, &format!("round {n}"));
             assert_eq!(log.recovery().bytes_cut, 0);
             let committed = log.consumers()[0].committed.get();
             assert_eq!(committed, util::fixture::COMMITTED);
-            for path in util::files(to.path()) {
-                fs::remove_file(path).unwrap();
-            }
-            util::copy_dir(from.path(), to.path());
-            sizes.push(bytes(to.path()));
+            to.clear();
+            from.files().iter().for_each(|(name, bytes)| to.write(name, bytes));
+            sizes.push(bytes(to));
         }
         assert!(sizes[1..].iter().all(|size| *size == sizes[1]), "{sizes:?}");
     }
 }
 
 fn tear_above(mode: IoMode, change: impl Fn(u8) -> u8) {
-    let fixture = one_segment(mode);
-    let dir = scratch();
+    grounds().for_each(|ground| tear_above_on(mode, ground, &change));
+}
+
+fn tear_above_on(mode: IoMode, ground: Ground, change: impl Fn(u8) -> u8) {
+    let fixture = one_segment(mode, ground);
+    let dir = ground.place();
     let name = fixture.names(".log")[0].clone();
     let start = fixture.batches[FLUSHED].2.start;
     let end = fixture.batches.last().unwrap().2.end;
@@ -132,9 +131,9 @@ fn tear_above(mode: IoMode, change: impl Fn(u8) -> u8) {
         }
         *byte = change(*byte);
         let what = format!("{mode:?}: byte {place}");
-        let outcome = check_cut(&fixture, &damaged, dir.path(), &what);
+        let outcome = check_cut(&fixture, &damaged, &dir, &what);
         if place % 16 == 0 {
-            fixture.check_again(dir.path(), &outcome, &what);
+            fixture.check_again(&dir, &outcome, &what);
         }
     }
 }
@@ -160,9 +159,9 @@ fn a_zero_byte_above_the_flushed_position_cuts_there() {
 /// I13, I20: the file ends, or is zero, from any byte above the flushed position on.
 #[test]
 fn a_tail_missing_from_any_byte_on_is_cut_there() {
-    for mode in MODES {
-        let fixture = one_segment(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = one_segment(mode, ground);
+        let dir = ground.place();
         let name = fixture.names(".log")[0].clone();
         let places = fixture.batches[FLUSHED].2.start..fixture.bytes(&name).len();
         for place in places {
@@ -178,10 +177,10 @@ fn a_tail_missing_from_any_byte_on_is_cut_there() {
                 zeroed.bytes_mut(&name).resize(fixture.bytes(&name).len(), 0);
                 let kind = if cut { &zeroed } else { &damaged };
                 if first_touched(&fixture, kind) == first_touched(&fixture, &damaged) {
-                    check_cut(&fixture, &damaged, dir.path(), &what);
+                    check_cut(&fixture, &damaged, &dir, &what);
                 } else {
-                    damaged.put(dir.path());
-                    let outcome = fixture.check(dir.path(), &what).unwrap();
+                    damaged.put(&dir);
+                    let outcome = fixture.check(&dir, &what).unwrap();
                     assert!(
                         outcome.end >= fixture.batches[first_touched(&fixture, &damaged)].0.start
                     );
@@ -194,9 +193,9 @@ fn a_tail_missing_from_any_byte_on_is_cut_there() {
 /// I13, M2: any sector, page or sub-page above the flushed position lost or worn.
 #[test]
 fn a_lost_sector_above_the_flushed_position_cuts_before_it() {
-    for mode in MODES {
-        let fixture = one_segment(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = one_segment(mode, ground);
+        let dir = ground.place();
         let name = fixture.names(".log")[0].clone();
         let end = fixture.batches.last().unwrap().2.end;
         for start in (fixture.batches[FLUSHED].2.start..end).step_by(37) {
@@ -205,7 +204,7 @@ fn a_lost_sector_above_the_flushed_position_cuts_before_it() {
                     let mut damaged = fixture.clone();
                     damaged.bytes_mut(&name)[start..end.min(start + length)].fill(fill);
                     let what = format!("{mode:?}: {length} bytes at {start} are {fill}");
-                    check_cut(&fixture, &damaged, dir.path(), &what);
+                    check_cut(&fixture, &damaged, &dir, &what);
                 }
             }
         }
@@ -215,25 +214,25 @@ fn a_lost_sector_above_the_flushed_position_cuts_before_it() {
 /// I13: below the flushed position damage is isolated, and nothing above it is cut.
 #[test]
 fn a_flipped_bit_below_the_flushed_position_cuts_nothing() {
-    for mode in MODES {
-        let fixture = one_segment(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = one_segment(mode, ground);
+        let dir = ground.place();
         let name = fixture.names(".log")[0].clone();
         for place in 0..fixture.batches[FLUSHED].2.start {
             let mut damaged = fixture.clone();
             damaged.bytes_mut(&name)[place] ^= [0x01, 0x80, 0xff][place % 3];
-            damaged.put(dir.path());
+            damaged.put(&dir);
             let what = format!("{mode:?}: byte {place}");
-            let outcome = fixture.check(dir.path(), &what).unwrap();
+            let outcome = fixture.check(&dir, &what).unwrap();
             let report = &outcome.report;
             let (offsets, ..) = fixture.batches.iter().find(|b| b.2.contains(&place)).unwrap();
             assert!(outcome.missing.iter().copied().eq(offsets.clone()), "{what}");
             assert_eq!((report.bytes_cut, report.records_cut), (0, 0), "{what}: {report:?}");
             assert_eq!(outcome.end, fixture.end(), "{what}");
             let kept = &damaged.bytes(&name)[..fixture.batches.last().unwrap().2.end];
-            assert!(fs::read(dir.path().join(&name)).unwrap().starts_with(kept), "{what}");
+            assert!(dir.read(&name).starts_with(kept), "{what}");
             if place % 32 == 0 {
-                fixture.check_again(dir.path(), &outcome, &what);
+                fixture.check_again(&dir, &outcome, &what);
             }
         }
     }
@@ -242,9 +241,9 @@ fn a_flipped_bit_below_the_flushed_position_cuts_nothing() {
 /// I13: torn above and rotten below at once: the one is cut, the other kept and reported.
 #[test]
 fn damage_on_both_sides_of_the_flushed_position_is_told_apart() {
-    for mode in MODES {
-        let fixture = one_segment(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = one_segment(mode, ground);
+        let dir = ground.place();
         let name = fixture.names(".log")[0].clone();
         for rotten in 0..FLUSHED {
             for torn in FLUSHED..FLUSHED + UNFLUSHED {
@@ -253,9 +252,9 @@ fn damage_on_both_sides_of_the_flushed_position_is_told_apart() {
                     let places = fixture.batches[batch].2.clone();
                     damaged.bytes_mut(&name)[places.start + (rotten * 11 + torn) % 70] ^= 0x20;
                 }
-                damaged.put(dir.path());
+                damaged.put(&dir);
                 let what = format!("{mode:?}: {rotten} rotten, {torn} torn");
-                let outcome = fixture.check(dir.path(), &what).unwrap();
+                let outcome = fixture.check(&dir, &what).unwrap();
                 let (below, above) = (fixture.batches[rotten].0.clone(), &fixture.batches[torn].0);
                 // Where one stretch of damage lies across the recovery point, nobody can tell
                 // where the batch above it began: it may be taken for rot as a whole.
@@ -269,7 +268,7 @@ fn damage_on_both_sides_of_the_flushed_position_is_told_apart() {
                     assert!(outcome.report.bytes_cut > 0, "{what}");
                 }
                 assert_eq!(outcome.report.lost, None, "{what}");
-                fixture.check_again(dir.path(), &outcome, &what);
+                fixture.check_again(&dir, &outcome, &what);
             }
         }
     }
@@ -278,8 +277,8 @@ fn damage_on_both_sides_of_the_flushed_position_is_told_apart() {
 /// Damages one byte of every batch of a log of many segments of which nothing above the first
 /// batches was flushed, at `dir`: on the filesystem it was written on, or on another one, where the
 /// page cache cannot be trusted and all of it is scanned.
-fn tear_unflushed_segments(mode: IoMode, dir: &Path, scanned: bool) {
-    let fixture = Fixture::killed(mode, FLUSHED, 60);
+fn tear_unflushed_segments(mode: IoMode, dir: &Place, scanned: bool) {
+    let fixture = Fixture::killed(mode, dir.ground(), FLUSHED, 60);
     assert!(fixture.names(".log").len() >= 3);
     for (n, (offsets, name, places)) in fixture.batches.iter().enumerate() {
         let mut damaged = fixture.clone();
@@ -314,8 +313,8 @@ fn tear_unflushed_segments(mode: IoMode, dir: &Path, scanned: bool) {
 /// I13: the page cache survived: damage above the flushed position is cut or isolated, and told.
 #[test]
 fn a_torn_batch_in_an_unflushed_segment_is_cut_or_isolated_after_a_kill() {
-    for mode in MODES {
-        tear_unflushed_segments(mode, scratch().path(), false);
+    for (mode, ground) in ways() {
+        tear_unflushed_segments(mode, &ground.place(), false);
     }
 }
 
@@ -325,21 +324,21 @@ fn a_torn_batch_in_an_unflushed_segment_is_cut_after_a_power_cut() {
     use std::os::unix::fs::MetadataExt;
     let elsewhere = tempfile::tempdir().unwrap();
     let device = |path: &Path| path.metadata().unwrap().dev();
-    if device(elsewhere.path()) == device(scratch().path()) {
+    if device(elsewhere.path()) == device(util::scratch().path()) {
         return; // One filesystem only: a copy cannot be told from the log itself.
     }
     for mode in MODES {
-        tear_unflushed_segments(mode, elsewhere.path(), true);
+        tear_unflushed_segments(mode, &Place::at(elsewhere.path()), true);
     }
 }
 
 /// I13, M2: of several unflushed segments any may be missing, empty or zero after a power cut.
 #[test]
 fn an_unflushed_segment_that_never_reached_the_device_is_survived() {
-    for mode in MODES {
-        let fixture = Fixture::killed(mode, FLUSHED, 60);
+    for (mode, ground) in ways() {
+        let fixture = Fixture::killed(mode, ground, FLUSHED, 60);
         let names = fixture.names(".log");
-        for dir in [scratch(), tempfile::tempdir().unwrap()] {
+        for dir in [ground.place(), ground.elsewhere()] {
             for (n, name) in names.iter().enumerate().skip(1) {
                 for way in 0..4 {
                     let mut damaged = fixture.clone();
@@ -349,13 +348,13 @@ fn an_unflushed_segment_that_never_reached_the_device_is_survived() {
                         2 => damaged.bytes_mut(name)[..100].fill(0),
                         _ => damaged.files.retain(|(have, _)| have != name),
                     }
-                    damaged.put(dir.path());
+                    damaged.put(&dir);
                     let what = format!("{mode:?}: segment {n} of {}, way {way}", names.len());
-                    let outcome = fixture.check(dir.path(), &what).unwrap();
+                    let outcome = fixture.check(&dir, &what).unwrap();
                     let before = fixture.batches.iter().rfind(|(_, file, _)| file < name).unwrap();
                     let seen = outcome.found.records.len();
                     assert!(i64::try_from(seen).unwrap() >= before.0.end, "V3: {what}");
-                    fixture.check_again(dir.path(), &outcome, &what);
+                    fixture.check_again(&dir, &outcome, &what);
                 }
             }
         }

@@ -170,3 +170,57 @@ fn a_log_that_lost_its_files_is_not_called_created() {
     assert!(!log.recovery().created);
     assert_eq!(log.id(), id);
 }
+
+/// V1: a closed log whose last segment became zeros from some batch on, its length unchanged: what
+/// was there is missing, and whoever reads it is told.
+#[test]
+fn zeros_where_the_last_segment_had_records_are_reported() {
+    for mode in MODES {
+        let tmp = tempfile::tempdir().unwrap();
+        closed_log(tmp.path(), mode, 20);
+        let path = tmp.path().join("00000000000000000000.log");
+        let places: Vec<_> =
+            SegmentFile::open(&path).unwrap().map(|item| item.unwrap().0).collect();
+        for (kept, place) in places.into_iter().enumerate().rev() {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[usize::try_from(place).unwrap()..].fill(0);
+            fs::write(&path, &bytes).unwrap();
+            let copy = tempfile::tempdir().unwrap();
+            for entry in fs::read_dir(tmp.path()).unwrap() {
+                let entry = entry.unwrap();
+                fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+            }
+            let log = options(mode).open(copy.path()).unwrap();
+            assert_eq!(log.log_end_offset().get(), 20);
+            let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
+            assert_eq!(reader.by_ref().take_while(Result::is_ok).count(), kept);
+            let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
+            let errors: Vec<_> = reader.by_ref().filter_map(Result::err).collect();
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let lost = errors[0].lost_offsets().unwrap();
+            assert_eq!((lost.start.get(), lost.end.get()), (kept as i64, 20));
+            assert!(reader.next().is_none());
+            log.append("goes on").unwrap();
+            assert_eq!(reader.next().unwrap().unwrap().base_offset().get(), 20);
+        }
+    }
+}
+
+/// V10: a stray file between the segments of a closed log hides nothing, wherever reading begins.
+#[test]
+fn a_stray_segment_between_others_hides_no_record() {
+    for mode in MODES {
+        let tmp = tempfile::tempdir().unwrap();
+        closed_log(tmp.path(), mode, 3000);
+        for base in [1, 2, 499] {
+            fs::write(tmp.path().join(format!("{base:020}.log")), vec![2_u8; 700]).unwrap();
+        }
+        let log = options(mode).open(tmp.path()).unwrap();
+        assert!(log.recovery().clean);
+        for from in (0..3000).step_by(7) {
+            let mut reader = log.reader(OffsetSpec::At(Offset::new(from))).unwrap();
+            assert_eq!(reader.next().unwrap().unwrap().base_offset().get(), from);
+        }
+        assert_eq!(offsets(&log, OffsetSpec::Earliest), (0..3000).collect::<Vec<_>>());
+    }
+}

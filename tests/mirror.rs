@@ -7,15 +7,18 @@ use std::fs;
 use std::io::Write;
 
 use forebay::{ErrorKind, Log, LogId, Offset, OffsetSpec, RecordBatch, SegmentFile};
-use util::{MODES, all_texts, at, batches_of, kind, manual, read_all, scratch, segments, texts};
+use util::{
+    Ground, MODES, OpenIn, Place, all_texts, at, batches_of, kind, manual, read_all, segments,
+    texts, ways,
+};
 
 fn batches(log: &Log) -> Vec<RecordBatch> {
     log.reader(OffsetSpec::Earliest).unwrap().map(Result::unwrap).collect()
 }
 
 /// A log of 30 batches of two records each, over several segments.
-fn source(mode: forebay::IoMode, dir: &std::path::Path) -> Log {
-    let log = manual(mode).segment_bytes(4096).open(dir).unwrap();
+fn source(mode: forebay::IoMode, dir: &Place) -> Log {
+    let log = manual(mode).segment_bytes(4096).open_in(dir).unwrap();
     for n in 0..30 {
         log.append_batch([format!("{n} a"), format!("{n} {}", "b".repeat(300))]).unwrap();
     }
@@ -25,11 +28,11 @@ fn source(mode: forebay::IoMode, dir: &std::path::Path) -> Log {
 /// A mirror holds the source's bytes at the source's offsets; only the seal is its own.
 #[test]
 fn a_mirror_keeps_the_bytes_and_offsets_of_its_source() {
-    for mode in MODES {
-        let (a, b) = (scratch(), scratch());
-        let source = source(mode, a.path());
+    for (mode, ground) in ways() {
+        let (a, b) = (ground.place(), ground.place());
+        let source = source(mode, &a);
         let options = manual(mode).segment_bytes(8192).mirror_of(source.id());
-        let mirror = options.clone().open(b.path()).unwrap();
+        let mirror = options.clone().open_in(&b).unwrap();
         assert_ne!(mirror.id(), source.id());
         for batch in batches(&source) {
             let range = mirror.append_mirrored(&batch).unwrap();
@@ -37,7 +40,7 @@ fn a_mirror_keeps_the_bytes_and_offsets_of_its_source() {
         }
         assert_eq!(read_all(&mirror), read_all(&source));
         mirror.close().unwrap();
-        let mirror = options.open(b.path()).unwrap();
+        let mirror = options.open_in(&b).unwrap();
         assert!(mirror.recovery().clean);
         for (ours, theirs) in batches(&mirror).iter().zip(&batches(&source)) {
             assert_eq!(ours.as_bytes()[..12], theirs.as_bytes()[..12]);
@@ -52,11 +55,11 @@ fn a_mirror_keeps_the_bytes_and_offsets_of_its_source() {
 /// I4: what the source no longer has is a gap; reading goes on behind it, and it is no damage.
 #[test]
 fn a_gap_of_the_source_is_kept_and_read_over() {
-    for mode in MODES {
-        let (a, b) = (scratch(), scratch());
-        let source = source(mode, a.path());
+    for (mode, ground) in ways() {
+        let (a, b) = (ground.place(), ground.place());
+        let source = source(mode, &a);
         let options = manual(mode).segment_bytes(8192).mirror_of(source.id());
-        let mirror = options.clone().open(b.path()).unwrap();
+        let mirror = options.clone().open_in(&b).unwrap();
         let kept: Vec<_> = batches(&source).into_iter().skip(3).step_by(4).collect();
         for batch in &kept {
             mirror.append_mirrored(batch).unwrap();
@@ -67,7 +70,7 @@ fn a_gap_of_the_source_is_kept_and_read_over() {
                 false => mirror.clone(),
                 true => {
                     mirror.clone().close().unwrap();
-                    options.clone().open(b.path()).unwrap()
+                    options.clone().open_in(&b).unwrap()
                 }
             };
             assert_eq!(read_all(&mirror), expected);
@@ -93,11 +96,11 @@ fn a_gap_of_the_source_is_kept_and_read_over() {
 /// What a mirror already holds is a conflict, what is no mirror refuses; nothing changes by it.
 #[test]
 fn mirroring_out_of_order_or_into_a_plain_log_is_refused() {
-    for mode in MODES {
-        let (a, b, c) = (scratch(), scratch(), scratch());
-        let source = source(mode, a.path());
+    for (mode, ground) in ways() {
+        let (a, b, c) = (ground.place(), ground.place(), ground.place());
+        let source = source(mode, &a);
         let all = batches(&source);
-        let mirror = manual(mode).mirror_of(source.id()).open(b.path()).unwrap();
+        let mirror = manual(mode).mirror_of(source.id()).open_in(&b).unwrap();
         mirror.append_mirrored(&all[5]).unwrap();
         for earlier in [0, 3, 5] {
             let error = mirror.append_mirrored(&all[earlier]).unwrap_err();
@@ -110,7 +113,7 @@ fn mirroring_out_of_order_or_into_a_plain_log_is_refused() {
         mirror.append_mirrored(&all[6]).unwrap();
         assert_eq!(mirror.reader(at(10)).unwrap().count(), 2);
 
-        let plain = manual(mode).open(c.path()).unwrap();
+        let plain = manual(mode).open_in(&c).unwrap();
         assert_eq!(kind(plain.append_mirrored(&all[0])), ErrorKind::InvalidArgument);
         assert_eq!(plain.append("a").unwrap(), Offset::ZERO);
         mirror.clone().close().unwrap();
@@ -121,19 +124,19 @@ fn mirroring_out_of_order_or_into_a_plain_log_is_refused() {
 /// The source is kept for life: another one, or a log that is no mirror, is a conflict.
 #[test]
 fn opening_a_mirror_for_another_source_is_a_conflict() {
-    for mode in MODES {
-        let (a, b) = (scratch(), scratch());
+    for (mode, ground) in ways() {
+        let (a, b) = (ground.place(), ground.place());
         let one = LogId::from_bytes([1; 16]);
-        manual(mode).mirror_of(one).open(a.path()).unwrap().close().unwrap();
+        manual(mode).mirror_of(one).open_in(&a).unwrap().close().unwrap();
         let other = manual(mode).mirror_of(LogId::from_bytes([2; 16]));
-        assert_eq!(kind(other.clone().open(a.path())), ErrorKind::Conflict);
-        assert!(manual(mode).mirror_of(one).open(a.path()).unwrap().recovery().clean);
+        assert_eq!(kind(other.clone().open_in(&a)), ErrorKind::Conflict);
+        assert!(manual(mode).mirror_of(one).open_in(&a).unwrap().recovery().clean);
 
-        let plain = manual(mode).open(b.path()).unwrap();
+        let plain = manual(mode).open_in(&b).unwrap();
         plain.append("a").unwrap();
         plain.close().unwrap();
-        assert_eq!(kind(other.open(b.path())), ErrorKind::Conflict);
-        assert_eq!(all_texts(&manual(mode).open(b.path()).unwrap()), ["a"]);
+        assert_eq!(kind(other.open_in(&b)), ErrorKind::Conflict);
+        assert_eq!(all_texts(&manual(mode).open_in(&b).unwrap()), ["a"]);
     }
 }
 
@@ -153,8 +156,8 @@ fn log_ids_print_and_parse() {
 #[test]
 fn a_segment_file_yields_every_batch_with_its_position() {
     for mode in MODES {
-        let (a, b) = (scratch(), scratch());
-        let log = source(mode, a.path());
+        let (a, b) = (Ground::System.place(), Ground::System.place());
+        let log = source(mode, &a);
         util::copy_dir(a.path(), b.path());
         log.close().unwrap();
         for dir in [a.path(), b.path()] {
@@ -181,8 +184,8 @@ fn a_segment_file_yields_every_batch_with_its_position() {
 /// I13: damage in a segment file is an error with its position; what is whole behind it follows.
 #[test]
 fn a_segment_file_reports_damage_and_goes_on_behind_it() {
-    let dir = scratch();
-    source(MODES[0], dir.path()).close().unwrap();
+    let dir = Ground::System.place();
+    source(MODES[0], &dir).close().unwrap();
     let path = segments(dir.path())[1].clone();
     let whole = fs::read(&path).unwrap();
     let all = batches_of(&path);
@@ -209,7 +212,7 @@ fn a_segment_file_reports_damage_and_goes_on_behind_it() {
 /// Whatever is no regular file is refused at once, and any bytes at all are walked to an end.
 #[test]
 fn a_segment_file_that_is_none_is_refused_or_reported() {
-    let dir = scratch();
+    let dir = Ground::System.place();
     let path = |name: &str| dir.path().join(name);
     assert_eq!(kind(SegmentFile::open(path("missing"))), ErrorKind::NotFound);
     kind(SegmentFile::open(dir.path()));

@@ -1,12 +1,10 @@
-//! Random operations against a `Vec`, in both I/O modes at once: the same answers, and at the end
-//! the same files (I1, I2, I4, I5, I12, I14).
+//! Random operations against a `Vec`, in both I/O modes and on every ground at once: the same
+//! answers, and at the end the same files (I1, I2, I4, I5, I12, I14).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 mod util;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use forebay::{
@@ -14,8 +12,7 @@ use forebay::{
     Reader, Visibility,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
-use util::{MODES, Owned, at, batches_of, kind, records, scratch, segments};
+use util::{Ground, OpenIn, Owned, Place, at, kind, records, ways};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -157,7 +154,7 @@ impl Model {
 /// One log of one mode, with the handles a program would hold.
 struct Subject {
     mode: IoMode,
-    dir: TempDir,
+    dir: Place,
     log: Log,
     reader: Reader,
     consumers: BTreeMap<u8, Consumer>,
@@ -181,9 +178,9 @@ fn options(mode: IoMode, policy: FlushPolicy) -> LogOptions {
 }
 
 impl Subject {
-    fn new(mode: IoMode, policy: FlushPolicy) -> Subject {
-        let dir = scratch();
-        let log = options(mode, policy).open(dir.path()).unwrap();
+    fn new(mode: IoMode, ground: Ground, policy: FlushPolicy) -> Subject {
+        let dir = ground.place();
+        let log = options(mode, policy).open_in(&dir).unwrap();
         let reader = log.reader(OffsetSpec::Earliest).unwrap();
         Subject { mode, dir, log, reader, consumers: BTreeMap::new() }
     }
@@ -221,8 +218,7 @@ impl Subject {
         let Subject { mode, mut dir, log, reader, consumers } = self;
         let kill = matches!(how, How::Kill);
         if kill {
-            let copy = scratch();
-            util::copy_dir(dir.path(), copy.path());
+            let copy = dir.killed();
             drop((log, reader, consumers));
             dir = copy;
         } else if let How::Close = how {
@@ -231,7 +227,7 @@ impl Subject {
         } else {
             drop((log, reader, consumers));
         }
-        let log = options(mode, policy).open(dir.path()).unwrap();
+        let log = options(mode, policy).open_in(&dir).unwrap();
         let report = log.recovery();
         assert!(kill || report.clean, "{how:?}: {report:?}");
         assert_eq!((report.bytes_cut, report.records_cut, report.segments_set_aside), (0, 0, 0));
@@ -335,17 +331,11 @@ fn apply(subject: &mut Subject, operation: &Operation, model: &Model, made: &[Ow
 }
 
 /// The bytes of a log's data files, with the seal, which depends on the log's id, left out.
-fn data_files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    for path in util::files(dir) {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.ends_with(".log") || name.ends_with("index") {
-            files.insert(name, fs::read(&path).unwrap());
-        }
-    }
-    for path in segments(dir) {
-        let bytes = files.get_mut(path.file_name().unwrap().to_str().unwrap()).unwrap();
-        for (_, places) in batches_of(&path) {
+fn data_files(dir: &Place) -> Vec<(String, Vec<u8>)> {
+    let mut files = dir.files();
+    files.retain(|(name, _)| name.ends_with(".log") || name.ends_with("index"));
+    for (name, bytes) in files.iter_mut().filter(|(name, _)| name.ends_with(".log")) {
+        for (_, places) in dir.batches_of(name) {
             bytes[places.start + 12..places.start + 16].fill(0);
         }
     }
@@ -354,7 +344,8 @@ fn data_files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn run(first: FlushPolicy, operations: &[Operation]) {
     let mut model = Model::default();
-    let mut subjects = MODES.map(|mode| Subject::new(mode, first));
+    let mut subjects: Vec<_> =
+        ways().map(|(mode, ground)| Subject::new(mode, ground, first)).collect();
     for operation in operations {
         let shapes = match operation {
             Operation::Append(shape) => std::slice::from_ref(shape),
@@ -367,7 +358,7 @@ fn run(first: FlushPolicy, operations: &[Operation]) {
             model.records.extend(made.clone());
         }
         if let Operation::Reopen(how, policy) = operation {
-            subjects = subjects.map(|subject| subject.reopen(*how, *policy, &model));
+            subjects = subjects.into_iter().map(|s| s.reopen(*how, *policy, &model)).collect();
         } else {
             subjects.iter_mut().for_each(|subject| apply(subject, operation, &model, &made));
         }
@@ -383,32 +374,37 @@ fn run(first: FlushPolicy, operations: &[Operation]) {
         }
         subjects.iter().for_each(|subject| subject.check(&model));
     }
-    let dirs = subjects.map(|subject| {
+    let files = subjects.into_iter().map(|subject| {
         subject.log.clone().close().unwrap();
-        let all = options(subject.mode, FlushPolicy::Manual).open(subject.dir.path()).unwrap();
+        let all = options(subject.mode, FlushPolicy::Manual).open_in(&subject.dir).unwrap();
         assert_eq!(util::read_all(&all), model.records);
-        subject.dir
+        drop(all);
+        data_files(&subject.dir)
     });
-    assert!(data_files(dirs[0].path()) == data_files(dirs[1].path()), "the modes' files differ");
+    let files: Vec<_> = files.collect();
+    assert!(files.iter().all(|other| *other == files[0]), "the files differ");
 }
 
-/// What a consumer committed, the same in both modes. An interval ends at other moments in them,
-/// so that a durable consumer may be further in one: it is brought to the lower offset.
-fn agree(subjects: &mut [Subject; 2], who: u8) -> Option<usize> {
+/// What a consumer committed, the same everywhere. An interval ends at other moments in each log,
+/// so that a durable consumer may be further in one: it is brought to the lowest offset.
+fn agree(subjects: &mut [Subject], who: u8) -> Option<usize> {
     let name = format!("consumer-{who}");
-    let [a, b] = subjects.each_ref().map(|subject| {
+    let committed = subjects.iter().map(|subject| {
         let consumers = subject.log.consumers();
         let info = consumers.into_iter().find(|info| info.name == name);
         info.map(|info| number(info.committed))
     });
-    if a != b {
-        assert_eq!((who, a.is_some()), (0, b.is_some()));
-        let lower = a.min(b).map(|offset| Offset::new(i64::try_from(offset).unwrap()));
+    let committed: Vec<_> = committed.collect();
+    let lowest = committed.iter().copied().min().flatten();
+    if committed.iter().any(|offset| *offset != lowest) {
+        assert_eq!(who, 0);
+        assert!(committed.iter().all(Option::is_some), "{committed:?}");
+        let lowest = Offset::new(i64::try_from(lowest.unwrap()).unwrap());
         for subject in subjects {
-            subject.consumer(who).commit_offset(lower.unwrap()).unwrap();
+            subject.consumer(who).commit_offset(lowest).unwrap();
         }
     }
-    a.min(b)
+    lowest
 }
 
 proptest! {

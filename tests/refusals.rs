@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use forebay::{Error, ErrorKind, IoMode, Log, OffsetSpec};
 use util::fixture::Fixture;
-use util::{MODES, all_texts, child, child_role, manual, scratch};
+use util::{Ground, MODES, OpenIn, Place, all_texts, child, child_role, manual, scratch, ways};
 
 fn mode_of(role: &str) -> IoMode {
     if role.ends_with("Mapped") { IoMode::Mapped } else { IoMode::Positioned }
@@ -156,8 +156,8 @@ fn a_log_that_may_not_be_written_is_refused_as_read_only_and_left_as_it_was() {
     for mode in MODES {
         let outer = reachable();
         let dir = outer.path().join("log");
-        let fixture = Fixture::closed(mode);
-        fixture.put(&dir);
+        let fixture = Fixture::closed(mode, Ground::System);
+        fixture.put(&Place::at(&dir));
         for path in util::files(&dir) {
             chmod(&path, 0o644).unwrap();
         }
@@ -181,7 +181,7 @@ fn a_log_that_may_not_be_written_is_refused_as_read_only_and_left_as_it_was() {
             assert_eq!(&fs::read(dir.join(name)).unwrap(), bytes, "{name} was changed");
         }
         assert_eq!(util::files(&dir).len(), fixture.files.len(), "a file was made");
-        fixture.check_whole(&dir, "afterwards");
+        fixture.check_whole(&Place::at(&dir), "afterwards");
     }
 }
 
@@ -198,9 +198,9 @@ fn one_file_that_may_not_be_read_is_no_silent_loss() {
     for mode in MODES {
         let outer = reachable();
         let dir = outer.path().join("log");
-        let fixture = Fixture::closed(mode);
+        let fixture = Fixture::closed(mode, Ground::System);
         for (name, _) in &fixture.files {
-            fixture.put(&dir);
+            fixture.put(&Place::at(&dir));
             for path in util::files(&dir).iter().chain([&dir]) {
                 std::os::unix::fs::chown(path, Some(65534), Some(65534)).unwrap();
             }
@@ -233,9 +233,9 @@ fn world_can_run_us() -> bool {
 /// A newer format is refused and not touched.
 #[test]
 fn a_log_of_a_newer_format_is_refused_and_not_touched() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode);
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
+        let dir = ground.place();
         let meta = String::from_utf8(fixture.bytes("log.meta").clone()).unwrap();
         let numbers = ["2", "10", "1000000"];
         let texts = numbers.map(|newer| {
@@ -245,15 +245,15 @@ fn a_log_of_a_newer_format_is_refused_and_not_touched() {
         });
         let strange = "format=2\nid=what a later version calls it\nchecksum=0\n".to_owned();
         for text in texts.into_iter().chain([strange]) {
-            fixture.put(dir.path());
+            fixture.put(&dir);
             assert_ne!(text, meta);
-            fs::write(dir.path().join("log.meta"), &text).unwrap();
-            let error = manual(mode).open(dir.path()).expect_err(&text);
+            dir.write("log.meta", &text);
+            let error = manual(mode).open_in(&dir).expect_err(&text);
             assert_eq!(error.kind(), ErrorKind::UnsupportedFormat, "{text}: {error}");
             for (name, bytes) in fixture.files.iter().filter(|(name, _)| name != "log.meta") {
-                assert_eq!(&fs::read(dir.path().join(name)).unwrap(), bytes, "{name}");
+                assert_eq!(&dir.read(name), bytes, "{name}");
             }
-            assert_eq!(fs::read_to_string(dir.path().join("log.meta")).unwrap(), text);
+            assert_eq!(dir.read("log.meta"), text.into_bytes());
         }
     }
 }

@@ -7,7 +7,7 @@ mod util;
 use std::fs;
 
 use forebay::{ErrorKind, Log, LogId, Offset, OffsetSpec, RecordBatch, SegmentFile};
-use util::{MODES, at, manual, records, scratch, texts};
+use util::{Ground, MODES, OpenIn, Place, at, manual, records, scratch, texts, ways};
 
 /// A batch as its header says it is, right or not; the checksum is always right.
 #[derive(Clone)]
@@ -75,17 +75,17 @@ impl Batch {
     }
 }
 
-fn mirror(mode: forebay::IoMode, dir: &std::path::Path) -> Log {
+fn mirror(mode: forebay::IoMode, dir: &Place) -> Log {
     let source = LogId::from_bytes([7; 16]);
-    manual(mode).segment_bytes(1 << 16).mirror_of(source).open(dir).unwrap()
+    manual(mode).segment_bytes(1 << 16).mirror_of(source).open_in(dir).unwrap()
 }
 
 /// A compacted batch keeps its offsets; reading begins at the next record that is left.
 #[test]
 fn a_compacted_batch_is_mirrored_with_its_holes() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = mirror(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = mirror(mode, &dir);
         let first = Batch::new(0, 9, &[(1, "one"), (4, "four"), (8, "eight")]).read().unwrap();
         assert_eq!((first.len(), first.last_offset().get()), (3, 9));
         assert_eq!(log.append_mirrored(&first).unwrap(), Offset::ZERO..Offset::new(10));
@@ -96,7 +96,7 @@ fn a_compacted_batch_is_mirrored_with_its_holes() {
         assert_eq!(log.append_mirrored(&empty).unwrap(), Offset::new(17)..Offset::new(20));
         log.append_mirrored(&Batch::new(20, 0, &[(0, "twenty")]).read().unwrap()).unwrap();
         log.close().unwrap();
-        let log = mirror(mode, dir.path());
+        let log = mirror(mode, &dir);
         assert!(log.recovery().clean);
         let all = [(1, "one"), (4, "four"), (8, "eight"), (16, "sixteen"), (20, "twenty")];
         for from in 0..=21 {
@@ -117,9 +117,9 @@ fn a_compacted_batch_is_mirrored_with_its_holes() {
 /// What an upstream's producer and broker wrote in the header is kept and shown.
 #[test]
 fn flags_producer_and_append_time_of_an_upstream_batch_are_kept() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = mirror(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = mirror(mode, &dir);
         let mut batch = Batch::new(0, 1, &[(0, "a"), (1, "b")]);
         (batch.producer, batch.max_timestamp) = ((77, 3, 1000), 5000);
         batch.attributes = 0b0011_1000;
@@ -137,17 +137,16 @@ fn flags_producer_and_append_time_of_an_upstream_batch_are_kept() {
 /// I4: a gap wider than a batch's delta can say, and wider than an index entry, is kept.
 #[test]
 fn a_gap_of_billions_of_offsets_is_kept_and_read_over() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = mirror(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = mirror(mode, &dir);
         let far = 1_i64 << 36;
         log.append_mirrored(&Batch::new(0, 0, &[(0, "near")]).read().unwrap()).unwrap();
         log.append_mirrored(&Batch::new(far, 0, &[(0, "far")]).read().unwrap()).unwrap();
         log.append_mirrored(&Batch::new(far + 1, 0, &[(0, "next")]).read().unwrap()).unwrap();
-        let copy = scratch();
-        util::copy_dir(dir.path(), copy.path());
+        let copy = dir.killed();
         log.close().unwrap();
-        for dir in [dir.path(), copy.path()] {
+        for dir in [&dir, &copy] {
             let log = mirror(mode, dir);
             assert_eq!(log.log_end_offset().get(), far + 2);
             assert_eq!((log.recovery().bytes_cut, log.recovery().damaged_ranges), (0, 0));
@@ -164,12 +163,12 @@ fn a_gap_of_billions_of_offsets_is_kept_and_read_over() {
 /// Nothing is appended beyond the highest offset there is: a typed error, again and again.
 #[test]
 fn the_highest_offset_is_the_end_of_a_log() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let base = i64::MAX - 5;
         let bytes = Batch::new(base, 1, &[(0, "a"), (1, "b")]).bytes();
-        fs::write(dir.path().join(format!("{base:020}.log")), bytes).unwrap();
-        let log = manual(mode).open(dir.path()).unwrap();
+        dir.write(&format!("{base:020}.log"), bytes);
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(log.log_end_offset().get(), base + 2);
         assert_eq!(util::all_texts(&log), ["a", "b"]);
         let mut appended = 0;
@@ -187,7 +186,7 @@ fn the_highest_offset_is_the_end_of_a_log() {
         let count = util::all_texts(&log).len();
         assert_eq!(i64::try_from(count).unwrap(), appended + 2);
         log.close().unwrap();
-        let log = manual(mode).open(dir.path()).unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
         assert_eq!(util::all_texts(&log).len(), count);
     }
 }
@@ -227,7 +226,7 @@ fn a_batch_that_lies_about_its_records_is_an_error_and_no_panic() {
     for codec in 1..=7 {
         liars.push(with(&|b| b.attributes = codec));
     }
-    let dir = scratch();
+    let dir = Ground::System.place();
     let mut taken = 0;
     for (n, liar) in liars.iter().enumerate() {
         let Some(batch) = liar.read() else { continue };
@@ -238,7 +237,7 @@ fn a_batch_that_lies_about_its_records_is_an_error_and_no_panic() {
         let (least, _) = batch.records().size_hint();
         assert!(least <= count, "liar {n} promises {least} records and has {count}");
         // Mirrored, it is refused, or the log reads on behind it.
-        let log = mirror(MODES[n % 2], &dir.path().join(format!("{n}")));
+        let log = mirror(MODES[n % 2], &Place::at(&dir.path().join(format!("{n}"))));
         if batch.base_offset() == Offset::ZERO && log.append_mirrored(&batch).is_ok() {
             taken += 1;
             let end = log.log_end_offset();

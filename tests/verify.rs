@@ -11,7 +11,7 @@ use std::thread;
 
 use forebay::{ErrorKind, FlushPolicy, Log, Offset, OffsetSpec, VerifyReport};
 use util::fixture::{Fixture, fill, options};
-use util::{MODES, kind, manual, scratch};
+use util::{Ground, MODES, Place, kind, manual, scratch};
 
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     util::files(dir).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
@@ -67,7 +67,7 @@ fn a_whole_log_is_counted_and_left_as_it_is() {
 #[test]
 fn damage_is_what_a_reader_stumbles_over() {
     for mode in MODES {
-        let fixture = Fixture::closed(mode);
+        let fixture = Fixture::closed(mode, Ground::System);
         for (n, (offsets, name, places)) in fixture.batches.iter().enumerate() {
             for distance in [0, 1, 7] {
                 let dir = scratch();
@@ -76,7 +76,7 @@ fn damage_is_what_a_reader_stumbles_over() {
                 for (name, at) in [(name, places.start + 65), (other, more.start + 66)] {
                     damaged.bytes_mut(name)[at] ^= 0x10;
                 }
-                damaged.put(dir.path());
+                damaged.put(&Place::at(dir.path()));
                 let log = options(mode).open(dir.path()).unwrap();
                 let report = log.verify().unwrap();
                 let found = util::read_through(&log, OffsetSpec::Earliest);
@@ -94,13 +94,13 @@ fn damage_is_what_a_reader_stumbles_over() {
 /// or it is no damage to either.
 #[test]
 fn every_byte_counts_for_verify_as_it_does_for_a_reader() {
-    let fixture = Fixture::closed(MODES[0]);
+    let fixture = Fixture::closed(MODES[0], Ground::System);
     for name in fixture.names(".log") {
         for at in (0..fixture.bytes(&name).len()).step_by(7) {
             let dir = scratch();
             let mut damaged = fixture.clone();
             damaged.bytes_mut(&name)[at] ^= 0x81;
-            damaged.put(dir.path());
+            damaged.put(&Place::at(dir.path()));
             let log = options(MODES[at % 2]).open(dir.path()).unwrap();
             let report = log.verify().unwrap();
             let found = util::read_through(&log, OffsetSpec::Earliest);
@@ -114,11 +114,11 @@ fn every_byte_counts_for_verify_as_it_does_for_a_reader() {
 #[test]
 fn missing_and_exchanged_segments_are_found() {
     for mode in MODES {
-        let fixture = Fixture::closed(mode);
+        let fixture = Fixture::closed(mode, Ground::System);
         let names = fixture.names(".log");
         assert!(names.len() >= 3, "{names:?}");
         let dir = scratch();
-        fixture.put(dir.path());
+        fixture.put(&Place::at(dir.path()));
         let log = options(mode).open(dir.path()).unwrap();
         fs::remove_file(dir.path().join(&names[1])).unwrap();
         let report = log.verify().unwrap();
@@ -129,7 +129,7 @@ fn missing_and_exchanged_segments_are_found() {
         let mut exchanged = fixture.clone();
         let first = exchanged.bytes(&names[0]).clone();
         *exchanged.bytes_mut(&names[1]) = first;
-        exchanged.put(dir.path());
+        exchanged.put(&Place::at(dir.path()));
         let log = options(mode).open(dir.path()).unwrap();
         let report = log.verify().unwrap();
         let found = util::read_through(&log, OffsetSpec::Earliest);
@@ -141,7 +141,7 @@ fn missing_and_exchanged_segments_are_found() {
 #[test]
 fn index_files_that_are_not_what_they_have_to_be_are_counted() {
     for mode in MODES {
-        let fixture = Fixture::closed(mode);
+        let fixture = Fixture::closed(mode, Ground::System);
         let names: Vec<_> =
             ["index", "timeindex"].iter().flat_map(|part| fixture.names(part)).collect();
         let sealed = fixture.names(".log");
@@ -161,7 +161,7 @@ fn index_files_that_are_not_what_they_have_to_be_are_counted() {
             ];
             for content in contents {
                 let dir = scratch();
-                fixture.put(dir.path());
+                fixture.put(&Place::at(dir.path()));
                 let log = options(mode).open(dir.path()).unwrap();
                 match content {
                     Some(content) => fs::write(dir.path().join(name), content).unwrap(),

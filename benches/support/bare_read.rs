@@ -44,6 +44,21 @@ impl BareReader {
         BareReader { seal: crc32fast::hash(id), next_offset: from, sum: Sum::default() }
     }
 
+    /// Over what [`Bare`](super::Bare) has written.
+    pub(crate) fn of_bare() -> BareReader {
+        BareReader { seal: super::SEAL, next_offset: 0, sum: Sum::default() }
+    }
+
+    /// Header and checksums of all whole batches at the front of `bytes`, no record; how many bytes
+    /// they take.
+    pub(crate) fn check(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some((batch, _)) = self.checked(&bytes[at..]) {
+            at += batch.len();
+        }
+        at
+    }
+
     /// All whole batches at the front of `bytes`; how many bytes they take.
     #[inline]
     pub(crate) fn batches(&mut self, bytes: &[u8]) -> usize {
@@ -73,6 +88,10 @@ impl BareReader {
     fn checked<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], i64)> {
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         let size = be32(header, 8) as usize + 12;
+        if size < HEADER_BYTES {
+            // Zeros: nothing was ever written here.
+            return None;
+        }
         let batch = bytes.get(..size)?;
         let base = be64(header, 0);
         let mut hasher = crc32fast::Hasher::new_with_initial(self.seal);
@@ -159,9 +178,10 @@ pub(crate) fn map(path: &Path) -> Mmap {
     unsafe { MmapOptions::new().map(&file).unwrap() }
 }
 
-/// Reads a file from its start by `pread` of `buffer.len()` bytes at a time; what is cut off at a
-/// read's end is read again with the next.
-pub(crate) fn by_position(path: &Path, buffer: &mut [u8], reader: &mut BareReader) {
+/// Reads a file from its start by `pread` of `buffer.len()` bytes at a time and hands them to
+/// `take`, which says how many it has taken; what is cut off at a read's end is read again with the
+/// next.
+pub(crate) fn by_position(path: &Path, buffer: &mut [u8], mut take: impl FnMut(&[u8]) -> usize) {
     let file = File::open(path).unwrap();
     let mut at = 0;
     loop {
@@ -172,7 +192,7 @@ pub(crate) fn by_position(path: &Path, buffer: &mut [u8], reader: &mut BareReade
                 read => filled += read,
             }
         }
-        let taken = reader.batches(&buffer[..filled]);
+        let taken = take(&buffer[..filled]);
         if taken == 0 {
             return;
         }

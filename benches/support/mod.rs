@@ -11,6 +11,7 @@ pub(crate) mod bare_read;
 pub(crate) mod table;
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use parking_lot::Mutex;
 /// The log's default.
 pub(crate) const SEGMENT_BYTES: usize = 16 << 20;
 const PAGE: usize = 4096;
+/// What the bare loop's seals start from.
+const SEAL: u32 = 0x1234_5678;
 
 /// The bare counterpart of a log.
 pub(crate) struct Bare {
@@ -73,6 +76,45 @@ impl Bare {
         writer.position = end;
         writer.written += buffer.len();
         self.published.store(end, Ordering::Release);
+    }
+}
+
+impl Bare {
+    /// Up to where the first segment is written.
+    pub(crate) fn published(&self) -> usize {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The first segment, for a reader beside the writer.
+    pub(crate) fn source(&self) -> Source {
+        let writer = self.writer.lock();
+        let mapped = writer.map.is_some();
+        let file = writer.file.try_clone().unwrap();
+        let map = mapped.then(|| MmapOptions::new().len(SEGMENT_BYTES).map_raw_read_only(&file));
+        Source { file, map: map.map(Result::unwrap) }
+    }
+}
+
+/// Where a bare reader finds the bytes.
+pub(crate) struct Source {
+    file: File,
+    map: Option<MmapRaw>,
+}
+
+impl Source {
+    /// Published bytes: in the map, or read into `buffer`.
+    pub(crate) fn bytes<'a>(&'a self, range: Range<usize>, buffer: &'a mut [u8]) -> &'a [u8] {
+        let length = range.end - range.start;
+        let Some(map) = &self.map else {
+            let into = &mut buffer[..length];
+            self.file.read_exact_at(into, range.start as u64).unwrap();
+            return into;
+        };
+        assert!(range.end <= map.len());
+        // SAFETY: inside the map, checked above.
+        let start = unsafe { map.as_ptr().add(range.start) };
+        // SAFETY: inside the map and below the published end, where nobody stores again.
+        unsafe { std::slice::from_raw_parts(start, length) }
     }
 }
 
@@ -178,7 +220,7 @@ fn stamp(batch: &mut [u8], base_offset: i64) {
     place[..8].copy_from_slice(&base_offset.to_be_bytes());
     place[8..12].copy_from_slice(&batch[8..12]);
     place[12..].copy_from_slice(&batch[17..21]);
-    let mut hasher = crc32fast::Hasher::new_with_initial(0x1234_5678);
+    let mut hasher = crc32fast::Hasher::new_with_initial(SEAL);
     hasher.update(&place);
     batch[..8].copy_from_slice(&place[..8]);
     batch[12..16].copy_from_slice(&(hasher.finalize() | 0x8000_0000).to_be_bytes());

@@ -59,7 +59,6 @@ pub(crate) fn judge_header(
 }
 
 /// Reads a whole batch from the front of `bytes`: [`check_header`], then the checksum.
-#[cfg(test)]
 pub(crate) fn check_batch(bytes: &[u8], seal: &Seal) -> Result<BatchHeader, DecodeError> {
     let header = check_header(bytes, bytes.len(), seal)?;
     check_body(bytes, &header)?;

@@ -35,6 +35,8 @@ pub(crate) struct ActiveSegment {
     pub(crate) behind: bool,
     allocated: usize,
     capacity: usize,
+    /// Flushes come often: pages are populated in small folios.
+    small_folios: bool,
     /// The filesystem cannot reserve blocks; then a full disk shows at the write itself.
     preallocates: bool,
     rule: IndexRule,
@@ -127,6 +129,7 @@ impl ActiveSegment {
             behind: false,
             allocated: position,
             capacity: env.segment_bytes.max(position),
+            small_folios: false,
             preallocates: true,
             rule,
         }
@@ -214,6 +217,11 @@ impl ActiveSegment {
         self.behind = true;
         let window = window_bytes(pace);
         let until = (end + window).next_multiple_of(PAGE_BYTES).min(self.allocated);
+        let small = window < limits::POPULATE_BYTES_MAX;
+        if small != self.small_folios {
+            map.in_small_folios(small);
+            self.small_folios = small;
+        }
         map.populate(self.ready..until).map_err(|error| {
             Error::io("cannot populate the active segment", &self.data.path, error)
                 .position(self.ready)

@@ -89,6 +89,37 @@ pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
     Ok(loaded)
 }
 
+/// What a reader that takes no lock makes of the bytes of a checkpoint that may be written to.
+#[derive(Debug, Default)]
+pub(crate) struct Glance {
+    /// The newest whole slot: its number and state.
+    pub(crate) newest: Option<(u64, State)>,
+    /// A slot was being written while it was read: it pays to look again.
+    pub(crate) torn: bool,
+}
+
+/// Reads the newest state from bytes. What is not whole and was the same in `before` is damaged;
+/// what is not whole and changed is being written.
+pub(crate) fn glance(bytes: &[u8], before: &[u8]) -> Result<Glance, DecodeError> {
+    let mut found = Glance::default();
+    for start in (0..bytes.len()).step_by(CHECKPOINT_SLOT_BYTES) {
+        let slot = bytes.get(start..).unwrap_or_default();
+        match State::decode(slot) {
+            Ok((number, state)) => {
+                if found.newest.as_ref().is_none_or(|(newest, _)| number > *newest) {
+                    found.newest = Some((number, state));
+                }
+            }
+            Err(error) if error.what == NEWER => return Err(error),
+            Err(_) => {
+                let page = start..(start + CHECKPOINT_SLOT_BYTES).min(bytes.len());
+                found.torn |= bytes.get(page.clone()) != before.get(page);
+            }
+        }
+    }
+    Ok(found)
+}
+
 impl Checkpoint {
     /// Opens the file for writing behind what was loaded from it; makes it anew, synced and with
     /// `state` in it, where it is missing or has the wrong size.

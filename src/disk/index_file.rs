@@ -6,11 +6,14 @@ use std::io;
 use std::path::Path;
 
 use crate::codec::crc::{crc32, crc32_append};
-use crate::codec::index::{IndexEntries, index_bytes, parse_index, parse_times, time_bytes};
+use crate::codec::index::{
+    INDEX_ENTRY_BYTES, IndexEntries, TIME_ENTRY_BYTES, index_bytes, parse_index, parse_times,
+    time_bytes,
+};
+use crate::codec::layout::HEADER_BYTES;
 use crate::disk::names::{self, Part};
 use crate::disk::read_small;
 use crate::sys::Storage;
-use crate::words::limits;
 use crate::words::offset::Offset;
 
 /// CRC-32 over both files, by which a clean open knows them again.
@@ -67,11 +70,14 @@ pub(crate) fn read(
     base: Offset,
     segment_bytes: usize,
 ) -> Option<IndexEntries> {
-    let load = |part| {
+    // One of each for every batch at most, and a closing time (I11).
+    let most = segment_bytes / HEADER_BYTES + 1;
+    let load = |part, bytes_max: usize| {
         let path = dir.join(names::segment_file(base, part));
-        read_small(storage, &path, limits::SEGMENT_BYTES_MAX / 16).ok().flatten()
+        let bytes = read_small(storage, &path, bytes_max + 1).ok().flatten();
+        bytes.filter(|bytes| bytes.len() <= bytes_max)
     };
-    let entries = parse_index(&load(Part::Index)?, segment_bytes)?;
-    let times = parse_times(&load(Part::TimeIndex)?)?;
+    let entries = parse_index(&load(Part::Index, most * INDEX_ENTRY_BYTES)?, segment_bytes)?;
+    let times = parse_times(&load(Part::TimeIndex, most * TIME_ENTRY_BYTES)?)?;
     Some(IndexEntries { entries, times })
 }

@@ -8,9 +8,11 @@ pub(crate) mod checkpoint;
 pub(crate) mod index_file;
 pub(crate) mod meta;
 pub(crate) mod names;
+pub(crate) mod pins;
 pub(crate) mod segment;
 pub(crate) mod set;
 pub(crate) mod state;
+pub(crate) mod target;
 pub(crate) mod times;
 pub(crate) mod walk;
 
@@ -68,6 +70,22 @@ pub(crate) fn read_small(
     read().map(Some).map_err(|error| Error::io("cannot read a file", path, error))
 }
 
+/// Makes the name of a directory that is there survive a power cut: whoever made it may have died
+/// before that (I18). Where the directory above it is
+/// closed to us or cannot be synced, we did not make the name.
+pub(crate) fn sync_name_of(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    match storage.sync_dir(parent) {
+        Err(error) if !matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => {
+            Err(Error::sync("cannot sync the directory", parent, error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a directory and the missing ones above it, each entry synced.
 pub(crate) fn create_dir_synced(storage: &dyn Storage, dir: &Path) -> Result<()> {
     let mut missing = Vec::new();
@@ -81,6 +99,9 @@ pub(crate) fn create_dir_synced(storage: &dyn Storage, dir: &Path) -> Result<()>
         }
         missing.push(path);
         level = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    }
+    if let Some(found) = level.filter(|_| !missing.is_empty()) {
+        sync_name_of(storage, found)?;
     }
     for path in missing.into_iter().rev() {
         match storage.create_dir(path) {

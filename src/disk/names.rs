@@ -12,6 +12,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const SEGMENT_NEXT: &str = "segment.new";
 /// The one after it, made ahead by the log's own thread.
 pub(crate) const SEGMENT_AHEAD: &str = "ahead.new";
+/// Lies in a directory that is being filled by a snapshot or an export.
+pub(crate) const UNFINISHED: &str = "unfinished-copy";
 /// A file that is being made; left behind by a crash it is removed at open.
 pub(crate) const NEW_SUFFIX: &str = ".new";
 

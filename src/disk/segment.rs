@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -13,6 +13,7 @@ use crate::codec::decode::check_header;
 use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule};
 use crate::codec::layout::HEADER_BYTES;
 use crate::disk::names::{self, Part};
+use crate::disk::pins::Pin;
 use crate::disk::walk::{Gaps, Step, Walker};
 use crate::disk::{Env, index_file};
 use crate::sys::{Access, Map, Pinned, StorageFile};
@@ -25,13 +26,16 @@ use crate::words::offset::Offset;
 pub(crate) struct Segment {
     pub(crate) base: Offset,
     open: Mutex<Opened>,
+    /// Openings that were let go while somebody held them.
+    pins: Mutex<Vec<Pin>>,
     /// Of a sealed segment, once it was asked for; `i64::MIN` if it holds no record.
     max_timestamp: OnceLock<i64>,
 }
 
 #[derive(Debug)]
 enum Opened {
-    No,
+    /// Kept open by its readers only, if by anyone: whoever comes next shares what they have.
+    No(Weak<SegmentData>),
     Yes(Arc<SegmentData>),
     /// Its files go, or are gone: nobody opens it again.
     Deleted,
@@ -39,29 +43,33 @@ enum Opened {
 
 impl Segment {
     pub(crate) fn closed(base: Offset) -> Segment {
-        Segment { base, open: Mutex::new(Opened::No), max_timestamp: OnceLock::new() }
+        Segment::with(base, Opened::No(Weak::new()))
     }
 
     pub(crate) fn opened(data: Arc<SegmentData>) -> Segment {
-        Segment {
-            base: data.base,
-            open: Mutex::new(Opened::Yes(data)),
-            max_timestamp: OnceLock::new(),
-        }
+        Segment::with(data.base, Opened::Yes(data))
+    }
+
+    fn with(base: Offset, opened: Opened) -> Segment {
+        let (open, pins) = (Mutex::new(opened), Mutex::default());
+        Segment { base, open, pins, max_timestamp: OnceLock::new() }
     }
 
     /// The open file, opened now if need be.
     pub(crate) fn data(&self, env: &Env) -> Result<Arc<SegmentData>> {
         let mut open = self.open.lock();
-        match &*open {
+        let shared = match &*open {
             Opened::Yes(data) => return Ok(Arc::clone(data)),
-            Opened::No => {}
+            Opened::No(shared) => shared.upgrade(),
             Opened::Deleted => {
                 let error = Error::new(ErrorKind::Corrupt, "the segment was deleted");
                 return Err(error.at(&env.dir).offset(self.base));
             }
-        }
-        let data = Arc::new(SegmentData::open_sealed(env, self.base)?);
+        };
+        let data = match shared {
+            Some(data) => data,
+            None => Arc::new(SegmentData::open_sealed(env, self.base)?),
+        };
         *open = Opened::Yes(Arc::clone(&data));
         Ok(data)
     }
@@ -78,17 +86,31 @@ impl Segment {
     /// Lets the file go as soon as nobody reads it any more.
     pub(crate) fn release(&self) {
         let mut open = self.open.lock();
-        if let Opened::Yes(_) = *open {
-            *open = Opened::No;
+        if let Opened::Yes(data) = &*open {
+            let (pin, shared) = (Pin::of(data), Arc::downgrade(data));
+            *open = Opened::No(shared);
+            let mut pins = self.pins.lock();
+            pins.push(pin);
+            pins.retain(Pin::is_held);
         }
     }
 
-    /// Lets nobody open the file any more; those who have it keep it.
-    pub(crate) fn delete(&self) -> Option<Arc<SegmentData>> {
-        match std::mem::replace(&mut *self.open.lock(), Opened::Deleted) {
-            Opened::Yes(data) => Some(data),
-            Opened::No | Opened::Deleted => None,
+    /// The file, if it is open.
+    pub(crate) fn opened_data(&self) -> Option<Arc<SegmentData>> {
+        match &*self.open.lock() {
+            Opened::Yes(data) => Some(Arc::clone(data)),
+            Opened::No(_) | Opened::Deleted => None,
         }
+    }
+
+    /// Lets nobody open the file any more; those who have it keep it, and are told of.
+    pub(crate) fn delete(&self) -> Vec<Pin> {
+        let opened = std::mem::replace(&mut *self.open.lock(), Opened::Deleted);
+        let mut pins = std::mem::take(&mut *self.pins.lock());
+        if let Opened::Yes(data) = &opened {
+            pins.push(Pin::of(data));
+        }
+        pins
     }
 }
 
@@ -146,6 +168,18 @@ impl SegmentData {
             }
             .offset(base)
         })
+    }
+
+    pub(crate) fn map(&self) -> Option<&Arc<Map>> {
+        match &self.bytes {
+            SegmentBytes::Mapped(map) => Some(map),
+            SegmentBytes::Positioned(_) => None,
+        }
+    }
+
+    /// Address space it is mapped to.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.map().map_or(0, |map| map.length())
     }
 
     /// Up to where the segment can be read.
@@ -274,8 +308,11 @@ impl SegmentData {
             }
         }
         entries.add(rule.finish());
-        // A cache: a full or read-only disk costs the next lookup a scan, nothing else.
-        let _ = index_file::write(&*env.storage, &env.dir, self.base, &entries);
+        // A cache: a full or read-only disk costs the next lookup a scan, nothing else. Who only
+        // looks writes nothing at all.
+        if env.names.is_some() {
+            let _ = index_file::write(&*env.storage, &env.dir, self.base, &entries);
+        }
         Ok(entries)
     }
 

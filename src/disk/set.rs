@@ -40,6 +40,11 @@ impl SegmentSet {
         }
     }
 
+    /// All of them as they are now, the active one last.
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.list.read().clone()
+    }
+
     /// The segment an offset lies in: the last one that begins at or below it, else the first.
     pub(crate) fn find(&self, offset: Offset) -> Option<Arc<Segment>> {
         let list = self.list.read();

@@ -3,6 +3,8 @@
 //! Floor 3. Reading, recovery, index rebuild and inspection all go this way, so that they agree on
 //! what a whole batch is: magic, seal, bounded length, checksum, expected offset.
 
+use std::ops::Range;
+
 use crate::codec::DecodeError;
 use crate::codec::crc::crc32c;
 use crate::codec::decode::{check_body, check_header, judge_header};
@@ -111,6 +113,19 @@ impl Walker {
         self.position = position;
         self.last = position;
         self.next_offset = next_offset;
+    }
+
+    /// Which bytes are at hand; they were read anew if this changed.
+    pub(crate) fn window(&self) -> Range<usize> {
+        self.window_start..self.window_start + self.window.len()
+    }
+
+    /// Goes on in bytes that somebody read already, from `start` on, if the position lies in them.
+    pub(crate) fn lend(&mut self, start: usize, bytes: &Pinned) {
+        if (start..start + bytes.len()).contains(&self.position) {
+            self.window = bytes.clone();
+            self.window_start = start;
+        }
     }
 
     /// Reads the bytes at the position anew at the next step.
@@ -293,10 +308,18 @@ pub(crate) fn is_zero(data: &SegmentData, from: usize) -> Result<bool> {
         if chunk.is_empty() {
             return Ok(true);
         }
-        if chunk.iter().any(|&byte| byte != 0) {
+        if !all_zero(&chunk) {
             return Ok(false);
         }
         at += chunk.len();
+    }
+}
+
+/// As fast as memory is compared: gigabytes of a hole may be looked at.
+fn all_zero(bytes: &[u8]) -> bool {
+    match bytes {
+        [] => true,
+        [first, rest @ ..] => *first == 0 && bytes.get(..rest.len()) == Some(rest),
     }
 }
 
@@ -309,7 +332,9 @@ pub(crate) fn last_nonzero(data: &SegmentData, from: usize) -> Result<Option<usi
         if chunk.is_empty() {
             return Ok(last);
         }
-        if let Some(found) = chunk.iter().rposition(|&byte| byte != 0) {
+        if !all_zero(&chunk)
+            && let Some(found) = chunk.iter().rposition(|&byte| byte != 0)
+        {
             last = Some(at + found + 1);
         }
         at += chunk.len();

@@ -88,7 +88,7 @@ pub(super) fn scan_chain(
 }
 
 /// Whether a segment's first batch is one of this log, at its place.
-fn begins_whole(env: &Env, base: Offset) -> bool {
+pub(super) fn begins_whole(env: &Env, base: Offset) -> bool {
     let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
     let mut walker = Walker::new(0, base, Gaps::Refused);
     matches!(walker.next(&data, &env.seal), Ok(Step::Batch(_)))

@@ -38,7 +38,8 @@ impl Log {
     /// once and goes on there; a [`Consumer`](crate::Consumer) goes on there and counts what it
     /// missed. Batches that were read stay valid and keep their segment's space until dropped.
     ///
-    /// Blocks for one device flush of the checkpoint; appends, flushes and reads go on meanwhile.
+    /// Blocks for one device flush of the checkpoint, and first for one of the records if `before`
+    /// lies above the durable offset; appends, flushes and reads go on meanwhile.
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) if `before` lies above the log end
@@ -74,6 +75,9 @@ impl Inner {
             return Err(self.out_of_range(before));
         }
         if before > valid.start {
+            // The start becomes the recovery point: a batch it cuts through has to be whole on the
+            // device, or a crash would leave what looks like damage to durable records.
+            self.flush_until(before)?;
             self.raise_log_start(before)?;
         }
         self.remove_deleted(&mut deletion)?;
@@ -111,7 +115,9 @@ impl Inner {
     fn remove_deleted(&self, deletion: &mut Deletion) -> Result<()> {
         let removed = self.segments.remove_below(self.log_start_offset());
         for segment in &removed {
-            drop(segment.delete());
+            let path = self.env.dir.join(names::segment_file(segment.base, Part::Log));
+            let bytes = || self.env.storage.file_size(&path).map_or(0, |size| size.allocated);
+            self.tally.deleted(segment.delete(), bytes);
             deletion.left.push_back(segment.base);
         }
         if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
@@ -129,7 +135,7 @@ impl Inner {
 
 /// Unlinks a segment's files, the segment itself last: as long as it is there, the next open knows
 /// that the others may be.
-fn unlink_segment(env: &Env, base: Offset) -> Result<()> {
+pub(crate) fn unlink_segment(env: &Env, base: Offset) -> Result<()> {
     for part in [Part::TimeIndex, Part::Index, Part::Log] {
         unlink(env, &env.dir.join(names::segment_file(base, part)))?;
     }
@@ -139,24 +145,33 @@ fn unlink_segment(env: &Env, base: Offset) -> Result<()> {
 fn unlink(env: &Env, path: &Path) -> Result<()> {
     match env.storage.unlink(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("cannot remove a deleted segment", path, error))
+            Err(Error::io("cannot remove a segment", path, error))
         }
         _ => Ok(()),
     }
 }
 
-/// At open: removes the files of segments that lie wholly below the log start, which a crash has
-/// left or brought back.
-pub(crate) fn sweep(
-    env: &Env,
+/// At open: takes the segments that lie wholly below the log start, which a crash has left or
+/// brought back, out of the log; with the first one that stays.
+pub(crate) fn leave_out(
     bases: &mut Vec<Offset>,
     state: &mut State,
+) -> (Vec<Offset>, Option<Offset>) {
+    state.recovery_point = state.recovery_point.max(state.log_start);
+    let begun = bases.partition_point(|base| *base <= state.log_start);
+    let deleted = bases.drain(..begun.saturating_sub(1)).collect();
+    (deleted, bases.first().copied())
+}
+
+/// Removes their files, once the checkpoint that says so is synced: the process that raised the
+/// start may have died before that.
+pub(crate) fn sweep(
+    env: &Env,
+    (deleted, kept): (Vec<Offset>, Option<Offset>),
+    start: Offset,
     report: &mut RecoveryReport,
 ) -> Result<()> {
-    let start = state.log_start;
-    state.recovery_point = state.recovery_point.max(start);
-    let begun = bases.partition_point(|base| *base <= start);
-    for base in bases.drain(..begun.saturating_sub(1)) {
+    for base in deleted {
         unlink_segment(env, base)?;
         report.segments_deleted += 1;
     }
@@ -170,7 +185,7 @@ pub(crate) fn sweep(
     for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::File) {
         let Some(name) = entry.name else { continue };
         let Some((base, _)) = names::parse_segment_file(&name) else { continue };
-        if base < start && bases.binary_search(&base).is_err() {
+        if base < start && kept.is_none_or(|kept| base < kept) {
             unlink(env, &dir.join(name))?;
         }
     }

@@ -167,6 +167,7 @@ impl Inner {
             writer.tail_unsaved = self.env.torn_bytes.is_some();
             cover(&mut writer)
         };
+        self.tally.flushes.fetch_add(1, Ordering::Relaxed);
         let done = self.sync_covered(&covered);
         let done = done.and_then(|()| self.publish_durable(&covered));
         done.inspect_err(|error| self.poison(error))

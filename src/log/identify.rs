@@ -4,11 +4,11 @@
 //! or brought from elsewhere.
 
 use crate::codec::seal::Seal;
-use crate::disk::Env;
 use crate::disk::checkpoint;
 use crate::disk::meta::{Found, Meta};
 use crate::disk::segment::SegmentData;
 use crate::disk::walk::{Gaps, Step, Walker};
+use crate::disk::{Env, sync_name_of};
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::words::error::{Error, ErrorKind, Result};
@@ -33,8 +33,7 @@ pub(super) fn identify(
     let meta = match (found, kept) {
         (Some(found), Some(kept)) if found.log_id != kept.log_id => {
             // One of the two files was brought from elsewhere: the batches say which.
-            let of_kept = seals_first_batch(env, bases, &Seal::of(kept.log_id));
-            if of_kept {
+            if seals_first_batch(env, bases, &Seal::of(kept.log_id)) {
                 rebuild_meta(env, kept, report)?
             } else {
                 loaded.state = None;
@@ -56,6 +55,7 @@ pub(super) fn identify(
                 .map_err(|error| Error::io("cannot get random bytes for a log id", dir, error))?;
             report.seal_lost = !bases.is_empty();
             report.created = bases.is_empty();
+            sync_name_of(storage, dir)?;
             let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
             let meta = Meta { log_id, seal, source: options.mirror_of };
             meta.write(storage, dir)?;
@@ -76,13 +76,13 @@ fn rebuild_meta(env: &Env, meta: Meta, report: &mut RecoveryReport) -> Result<Me
 }
 
 /// Whether the segments hold batches, but none that this log has sealed.
-fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta) -> bool {
+pub(super) fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta) -> bool {
     !seals_first_batch(env, bases, &Seal::of(meta.log_id))
         && seals_first_batch(env, bases, &Seal::NONE)
 }
 
 /// Whether the first readable batch of a segment was sealed by this log.
-fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
+pub(super) fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
     bases.iter().any(|&base| {
         let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
         let mut walker = Walker::new(0, base, Gaps::Expected);

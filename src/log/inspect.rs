@@ -39,6 +39,7 @@ pub struct SegmentFile {
     data: SegmentData,
     seal: Seal,
     walker: Walker,
+    file_bytes: u64,
     valid_bytes: u64,
     done: bool,
 }
@@ -54,7 +55,10 @@ impl SegmentFile {
         let storage: Arc<dyn Storage> = Arc::new(OsStorage);
         let failed = |error| Error::io("cannot open the segment file", path, error);
         let file = storage.open(path, Access::Read).map_err(failed)?;
-        let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
+        let file_bytes = file.len().map_err(failed)?;
+        // No segment is longer, so a file that is, is looked at up to there (I11).
+        let length = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+        let length = length.min(limits::SEGMENT_BYTES_MAX);
         let dir = path.parent().unwrap_or(Path::new(".")).to_path_buf();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let own_base = names::parse_segment_file(name).filter(|(_, part)| *part == Part::Log);
@@ -81,7 +85,7 @@ impl SegmentFile {
         let mut data = SegmentData::new(&env, base, file, published, None);
         data.path = path.to_path_buf();
         let walker = Walker::new(0, base, gaps);
-        Ok(SegmentFile { data, seal, walker, valid_bytes: 0, done: false })
+        Ok(SegmentFile { data, seal, walker, file_bytes, valid_bytes: 0, done: false })
     }
 
     /// Bytes of the whole batches at the file's start, as far as it was read.
@@ -93,7 +97,7 @@ impl SegmentFile {
     /// Bytes of the file when it was opened.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
-        self.data.published() as u64
+        self.file_bytes
     }
 
     fn read(&mut self) -> Result<Option<(u64, RecordBatch)>> {
@@ -118,6 +122,12 @@ impl SegmentFile {
                 self.done = false;
                 let start = Offset::new(header.base_offset);
                 Ok(Some((position as u64, RecordBatch::new(header, bytes, start))))
+            }
+            Step::End if self.file_bytes > self.data.published() as u64 => {
+                let what = "the file is longer than a segment can be; no more of it is read";
+                Err(Error::new(ErrorKind::Corrupt, what)
+                    .at(&self.data.path)
+                    .position(self.data.published()))
             }
             Step::End => Ok(None),
             Step::Damage(error) => {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::codec::encode::encode_gap;
 use crate::log::batch::RecordBatch;
-use crate::log::write::Waiting;
+use crate::log::write::{Waiting, Writer};
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -33,18 +33,26 @@ impl Log {
             return Err(Error::new(ErrorKind::RecordTooLarge, "the batch exceeds segment_bytes")
                 .at(&inner.env.dir));
         }
-        inner.append_at_same_offsets(batch, &mut bytes.to_vec())
+        let mut bytes = bytes.to_vec();
+        let (offsets, waiting) = {
+            let mut writer = inner.lock_writer()?;
+            let placed = inner.append_at_same_offsets(&mut writer, batch, &mut bytes);
+            let offsets = placed.map_err(|error| inner.tally.refused(error))?;
+            (offsets, Waiting::of(&writer, bytes.len()))
+        };
+        inner.after_append(&waiting, offsets.end)?;
+        Ok(offsets)
     }
 }
 
 impl Inner {
     fn append_at_same_offsets(
         &self,
+        writer: &mut Writer,
         batch: &RecordBatch,
         bytes: &mut [u8],
     ) -> Result<Range<Offset>> {
         let header = batch.header();
-        let mut writer = self.lock_writer()?;
         let end = writer.next_offset;
         if batch.base_offset() < end {
             return Err(Error::new(ErrorKind::Conflict, "the mirror holds this offset already")
@@ -61,14 +69,14 @@ impl Inner {
             let step = i32::try_from(missing).unwrap_or(i32::MAX);
             let mut gap = Vec::new();
             encode_gap(&mut gap, step);
-            self.write_batch(&mut writer, &mut gap, step, -1)?;
+            self.write_batch(writer, &mut gap, step, -1)?;
+            writer.appended.records -= u64::from(step.unsigned_abs());
         }
         // The delta is at most i32::MAX - 1: `check_header` bounds the count by it.
         let count = header.last_offset_delta.saturating_add(1);
-        let offsets = self.write_batch(&mut writer, bytes, count, header.max_timestamp)?;
-        let waiting = Waiting::of(&writer, bytes.len());
-        drop(writer);
-        self.after_append(&waiting, offsets.end)?;
+        let offsets = self.write_batch(writer, bytes, count, header.max_timestamp)?;
+        // A batch may have fewer records than offsets.
+        writer.appended.records -= u64::from((count - header.count).unsigned_abs());
         Ok(offsets)
     }
 }

@@ -10,7 +10,9 @@ mod chain;
 pub(crate) mod clock;
 mod close;
 mod delete;
+pub(crate) mod export;
 mod flush;
+pub(crate) mod follow;
 mod identify;
 pub(crate) mod inspect;
 mod mirror;
@@ -21,6 +23,8 @@ mod recover;
 pub(crate) mod report;
 mod rewrite;
 mod scan;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
 mod timestamp;
 pub(crate) mod verify;
 mod wait;
@@ -49,6 +53,7 @@ use crate::log::delete::Deletion;
 use crate::log::flush::Group;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
+use crate::log::stats::Tally;
 use crate::log::write::Writer;
 use crate::sys::Process;
 use crate::words::error::{Error, ErrorKind, Result};
@@ -139,6 +144,7 @@ pub(crate) struct Inner {
     recovery: RecoveryReport,
     /// Held while the log is being closed.
     closing: Mutex<()>,
+    tally: Tally,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
     clock: LogClock,

@@ -16,7 +16,7 @@ use crate::disk::meta::Meta;
 use crate::disk::names::{self, Part};
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
-use crate::disk::{Env, create_dir_synced, note};
+use crate::disk::{Env, create_dir_synced, note, target};
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::flush::Group;
@@ -75,17 +75,18 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         true => Some(Checkpoint::open(&env, &loaded, &state)?),
         false => None,
     };
-    super::delete::sweep(&env, &mut listing.bases, &mut state, &mut report)?;
+    let deleted = super::delete::leave_out(&mut listing.bases, &mut state);
     let found = recover(&env, &mut listing, &mut state, kept, &mut report)?;
     clock.begin_samples(&*env.storage, &mut state, found.active.data.base);
     let mut file = match created {
         Some(file) => file,
         None => Checkpoint::open(&env, &loaded, &state)?,
     };
-    if !report.clean {
+    if !report.clean || !deleted.0.is_empty() {
         // What was found and decided has to survive, so that the next open decides the same (I12).
         file.write_synced(&env, &state)?;
     }
+    super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let log = assemble(env, options, (meta, state, clock), file, found, report);
     if !log.inner.options.background {
         return Ok(log);
@@ -111,6 +112,7 @@ fn lock_dir(storage: &dyn Storage, dir: &Path) -> Result<(PathBuf, Box<dyn Locke
         .ok_or_else(|| {
             Error::new(ErrorKind::Locked, "the log is open for writing already").at(&dir)
         })?;
+    target::check_finished(storage, &dir)?;
     Ok((dir, lock))
 }
 
@@ -137,6 +139,7 @@ fn assemble(
         since_flush: 0,
         between_flushes: 0,
         ahead: None,
+        appended: Default::default(),
         active_since: now,
         active_clock,
         roll_due: false,
@@ -163,6 +166,7 @@ fn assemble(
         clock,
         process: Process::current(),
         background: OnceLock::new(),
+        tally: Default::default(),
         env,
         options,
         meta,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crate::codec::DecodeError;
 use crate::disk::segment::{Segment, SegmentData};
-use crate::disk::walk::{Gaps, Seen, Stop, Walker, is_zero};
+use crate::disk::walk::{Gaps, Seen, Step, Stop, Walker, is_zero};
 use crate::log::batch::RecordBatch;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
 use crate::words::offset::Offset;
 
 /// Reads batches in order from a position on.
@@ -42,6 +43,8 @@ struct Place {
     segment: Arc<Segment>,
     data: Arc<SegmentData>,
     walker: Walker,
+    /// It was found by its name, not read up to.
+    entered: bool,
 }
 
 impl Log {
@@ -204,11 +207,16 @@ impl Reader {
         };
         match stop {
             None => Ok(true),
-            Some(Stop::End) => self.next_segment(),
-            Some(Stop::Damage(error)) => match self.pass_damage(error)? {
-                Some(error) => Err(error),
-                None => Ok(true),
-            },
+            Some(Stop::End) if self.breaks_off() && self.enter_before()? => Ok(true),
+            Some(Stop::End) if self.next_segment()? => Ok(true),
+            Some(Stop::End) => {
+                // Zeros to the end of the last segment, and yet there were records: their end was
+                // looked at first, so none of them has just come in.
+                let why = DecodeError::new("zeros stand where batches were", 0);
+                self.pass_damage(why)?.map_or(Ok(false), Err)
+            }
+            Some(Stop::Damage(_)) if self.enter_before()? => Ok(true),
+            Some(Stop::Damage(error)) => self.pass_damage(error)?.map_or(Ok(true), Err),
         }
     }
 
@@ -238,7 +246,45 @@ impl Reader {
         let data = inner.segments.open(&inner.env, &segment)?;
         let (position, base) = data.floor(&inner.env, offset)?;
         let walker = Walker::new(position, base, Gaps::Refused);
-        Ok(Place { segment, data, walker })
+        Ok(Place { segment, data, walker, entered: true })
+    }
+
+    /// Before a loss is told: where the reader came into this segment by its name, the offset may
+    /// lie in one before it, and this be a stray file, which hides nothing.
+    #[cold]
+    fn enter_before(&mut self) -> Result<bool> {
+        let inner = &*self.log.inner;
+        let Some(place) = self.at.as_mut().filter(|place| place.entered) else { return Ok(false) };
+        place.entered = false;
+        let mut above = place.segment.base;
+        for _ in 0..limits::STRAY_SEGMENTS_MAX {
+            let before = inner.segments.find(Offset::new(above.get() - 1));
+            let Some(segment) = before.filter(|segment| segment.base < above) else { break };
+            above = segment.base;
+            let Ok(data) = inner.segments.open(&inner.env, &segment) else { continue };
+            let mut first = Walker::new(0, above, Gaps::Refused);
+            if !matches!(first.next(&data, &inner.env.seal)?, Step::Batch(_)) {
+                continue;
+            }
+            let (position, base) = data.floor(&inner.env, self.position)?;
+            let mut walker = Walker::new(position, base, Gaps::Refused);
+            while let Step::Batch(batch) = walker.next(&data, &inner.env.seal)? {
+                if walker.next_offset() > self.position {
+                    let base = Offset::new(batch.header.base_offset);
+                    let walker = Walker::new(batch.position, base, Gaps::Refused);
+                    self.at = Some(Place { segment, data, walker, entered: false });
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the segment of the reader, at its end, does not lead to a successor.
+    fn breaks_off(&self) -> bool {
+        let Some(place) = self.at.as_ref().filter(|place| place.entered) else { return false };
+        let next = self.log.inner.segments.after(place.segment.base);
+        next.is_none_or(|next| next.base > place.walker.next_offset())
     }
 
     /// At the end of a segment: moves to the next one, if there is one.
@@ -265,7 +311,7 @@ impl Reader {
         let at = place.walker.position();
         let base = next.base;
         let walker = Walker::new(0, base, Gaps::Refused);
-        self.at = Some(Place { segment: next, data, walker });
+        self.at = Some(Place { segment: next, data, walker, entered: false });
         let why = "the segment ends before its successor begins";
         if let Some(error) = self.pass(expected, base, why) {
             return Err(error.at(&path).position(at));

@@ -58,6 +58,7 @@ pub(super) fn recover(
     };
     if let Some((active, end)) = open_clean(env, last, state)? {
         report.clean = true;
+        state.cut = end;
         let list = chain::closed_before(&listing.bases, listing.bases.len() - 1, &active);
         return Ok(Recovered { list, active, end, rewrite: None });
     }

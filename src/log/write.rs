@@ -17,6 +17,7 @@ use crate::disk::names;
 use crate::disk::segment::SegmentData;
 use crate::log::clock::add_sample;
 use crate::log::options::FlushPolicy;
+use crate::log::stats::Appended;
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -43,6 +44,8 @@ pub(crate) struct Writer {
     pub(crate) rewrite: Option<Range<Offset>>,
     /// The next segment's file, made ahead.
     pub(crate) ahead: Option<Prepared>,
+    /// What this open of the log took in.
+    pub(crate) appended: Appended,
     /// When the active segment was begun, by the rising clock.
     pub(crate) active_since: Duration,
     /// When it got its first batch, by the log clock.
@@ -207,7 +210,7 @@ impl Inner {
             found.bytes,
             self.options.batch_bound()
         );
-        Error::new(ErrorKind::RecordTooLarge, text).at(&self.env.dir)
+        self.tally.refused(Error::new(ErrorKind::RecordTooLarge, text).at(&self.env.dir))
     }
 
     fn append_encoded(
@@ -218,13 +221,16 @@ impl Inner {
         expected: Option<Offset>,
     ) -> Result<Range<Offset>> {
         if self.meta.source.is_some() {
-            return Err(self.mirror_refusal());
+            return Err(self.tally.refused(self.mirror_refusal()));
         }
         let mut writer = self.lock_writer()?;
         if let Some(expected) = expected {
-            self.check_expected(&mut writer, expected)?;
+            self.check_expected(&mut writer, expected)
+                .map_err(|error| self.tally.refused(error))?;
         }
-        let offsets = self.write_batch(&mut writer, batch, count, max_timestamp)?;
+        let offsets = self
+            .write_batch(&mut writer, batch, count, max_timestamp)
+            .map_err(|error| self.tally.refused(error))?;
         let waiting = Waiting::of(&writer, batch.len());
         drop(writer);
         self.after_append(&waiting, offsets.end)?;
@@ -291,6 +297,9 @@ impl Inner {
         {
             background.wake();
         }
+        writer.appended.records += u64::from(count.unsigned_abs());
+        writer.appended.batches += 1;
+        writer.appended.bytes += batch.len() as u64;
         writer.next_offset = next;
         self.end.store(next.get(), Ordering::Release);
         Ok(base..next)
@@ -393,6 +402,7 @@ impl Inner {
         sealed.data.file.start_write_out(0, sealed.data.published() as u64);
         writer.unsynced.push(sealed.data);
         writer.names_unsynced = true;
+        writer.appended.rolls += 1;
         writer.active_since = now;
         writer.active_clock = self.log_clock();
         writer.roll_due = false;

@@ -33,6 +33,10 @@ pub(super) unsafe trait Region: Send + Sync {
     /// Brings the pages of a range into memory and into the page tables at once, instead of at the
     /// first touch of each. Only speed is at stake: what cannot be done is left undone.
     fn read_ahead(&self, _range: Range<usize>) {}
+    /// Whether pages that are populated from now on are to stay small in the page cache. A store
+    /// into a large folio sends all of it to the device at the next sync. Only wear and speed are
+    /// at stake.
+    fn in_small_folios(&self, _small: bool) {}
 }
 
 /// A mapped file of which the bytes below a published end can be read.
@@ -77,6 +81,11 @@ impl Map {
             }
         }
         if until == end { end } else { until.max(position) + READ_AHEAD_BYTES }
+    }
+
+    /// How much address space it takes.
+    pub(crate) fn length(&self) -> usize {
+        self.length
     }
 
     /// Up to where the bytes can be read.
@@ -161,6 +170,12 @@ impl MapWriter {
     pub(crate) fn publish(&mut self, end: usize) {
         debug_assert!(end >= self.map.published.load(Ordering::Relaxed) && end <= self.map.length);
         self.map.published.store(end, Ordering::Release);
+    }
+
+    /// Small folios for who flushes often, whose flushes would write large ones again and again;
+    /// large ones for who writes much between two flushes, since they are populated faster.
+    pub(crate) fn in_small_folios(&mut self, small: bool) {
+        self.map.region.in_small_folios(small);
     }
 
     /// Makes the pages of a range ready for stores.

@@ -54,6 +54,14 @@ pub(crate) struct DirEntry {
     pub(crate) kind: FileKind,
 }
 
+/// What a file takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileSize {
+    pub(crate) length: u64,
+    /// Bytes of the blocks it was given; the length where the system does not tell.
+    pub(crate) allocated: u64,
+}
+
 /// What a directory lies on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Medium {
@@ -105,7 +113,14 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>>;
     /// Replaces `to` if it exists.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name on the same filesystem; fails if `to` exists.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// What a file takes, without opening it where the system can.
+    fn file_size(&self, path: &Path) -> io::Result<FileSize> {
+        let length = self.open(path, Access::Read)?.len()?;
+        Ok(FileSize { length, allocated: length })
+    }
     /// Makes the directory's names survive a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// `None` if someone else holds it, this process included.
@@ -127,6 +142,10 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn slept(&self, _time: Duration) {}
     /// Lets other threads run.
     fn yield_now(&self);
+    /// Lets the calling thread rest for this long.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
     fn random(&self) -> io::Result<[u8; 16]>;
 }
 

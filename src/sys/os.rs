@@ -14,8 +14,8 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::map::Region;
 use super::{
-    Access, DirEntry, FileKind, LockedDir, Map, MapWriter, Medium, Process, Residence, Storage,
-    StorageFile, Task,
+    Access, DirEntry, FileKind, FileSize, LockedDir, Map, MapWriter, Medium, Process, Residence,
+    Storage, StorageFile, Task,
 };
 use crate::words::time::Timestamp;
 
@@ -67,8 +67,22 @@ impl Storage for OsStorage {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn file_size(&self, path: &Path) -> io::Result<FileSize> {
+        let found = fs::symlink_metadata(path)?;
+        let length = found.len();
+        #[cfg(unix)]
+        let allocated = std::os::unix::fs::MetadataExt::blocks(&found).saturating_mul(512);
+        #[cfg(not(unix))]
+        let allocated = length;
+        Ok(FileSize { length, allocated })
     }
 
     #[cfg(unix)]
@@ -377,6 +391,13 @@ unsafe impl Region for OsRegion {
     fn read_ahead(&self, range: Range<usize>) {
         let length = range.end.saturating_sub(range.start);
         let _ = self.map.advise_range(memmap2::Advice::PopulateRead, range.start, length);
+    }
+
+    /// Without read-ahead the kernel makes its folios one page large.
+    #[cfg(target_os = "linux")]
+    fn in_small_folios(&self, small: bool) {
+        let advice = if small { memmap2::Advice::Random } else { memmap2::Advice::Normal };
+        let _ = self.map.advise(advice);
     }
 
     #[cfg(not(target_os = "linux"))]

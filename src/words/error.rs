@@ -2,7 +2,7 @@
 //!
 //! Floor 0. An error says what failed, where, and what to do next, in one lower-case line.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -264,7 +264,14 @@ impl fmt::Display for Repr {
             write!(f, ": {source}")?;
         }
         if let Some(path) = &self.path {
-            write!(f, " in {}", path.display())?;
+            f.write_str(" in ")?;
+            // A name may hold a line end; an error is one line.
+            for letter in path.to_string_lossy().chars() {
+                match letter.is_control() {
+                    true => write!(f, "{}", letter.escape_default())?,
+                    false => f.write_char(letter)?,
+                }
+            }
         }
         if let Some(position) = self.position {
             write!(f, " at position {position}")?;

@@ -42,12 +42,36 @@ pub(crate) const GATHER_YIELDS_MAX: u32 = 32;
 /// Empty batches of 2^31 offsets that one gap of a mirror may take.
 pub(crate) const MIRROR_GAP_BATCHES_MAX: i64 = 64;
 
+/// Segments before damage that a reader looks into for what it was to read there.
+pub(crate) const STRAY_SEGMENTS_MAX: usize = 8;
+/// The shortest and longest pause between two polls of a followed log, and what it is unless set.
+pub(crate) const POLL_MILLIS_MIN: u64 = 1;
+/// See [`POLL_MILLIS_MIN`].
+pub(crate) const POLL_MILLIS_MAX: u64 = 50;
+/// See [`POLL_MILLIS_MIN`].
+pub(crate) const POLL_MILLIS_DEFAULT: u64 = 5;
+/// How often one poll looks at a checkpoint that is being written to.
+pub(crate) const POLL_LOOKS_MAX: u32 = 16;
+/// How much a poll reads behind the end at first; doubled while that is full of batches.
+pub(crate) const TAIL_WINDOW_BYTES_MIN: usize = 4 << 10;
+/// See [`TAIL_WINDOW_BYTES_MIN`].
+pub(crate) const TAIL_WINDOW_BYTES_MAX: usize = 256 << 10;
+/// Batches a follower remembers, to know after recoveries up to where the log is still the same.
+pub(crate) const SEEN_BATCHES_MAX: usize = 256;
+/// Cuts a follower remembers for readers that were not asked since.
+pub(crate) const CUTS_MAX: usize = 64;
+/// Segments without a whole first batch that a follower looks behind for the end.
+pub(crate) const HEADLESS_SEGMENTS_MAX: usize = 64;
+
 /// How much a reader of a log in positioned mode fetches at once.
 pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
 /// How much it fetches first, where it may want a single record; doubled while it reads on.
 pub(crate) const READ_CHUNK_BYTES_FIRST: usize = 8 << 10;
 /// How much is read at once when a whole segment is scanned.
 pub(crate) const SCAN_CHUNK_BYTES: usize = 1 << 20;
+
+/// How much of a file is in memory while it is copied.
+pub(crate) const COPY_BYTES: usize = 1 << 20;
 
 /// Consumers and replicators one log has room for.
 pub(crate) const CONSUMERS_MAX: usize = 64;

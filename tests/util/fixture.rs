@@ -1,18 +1,17 @@
 //! A small log as bytes, to be damaged in copies, and what has to hold however it was damaged.
 
-use std::fs;
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 use forebay::{Error, IoMode, Log, LogOptions, Offset, OffsetSpec, RecoveryReport};
 
-use super::{Found, Owned, batches_of, manual, read_all, read_through, scratch, segments};
+use super::{Found, Ground, OpenIn, Owned, Place, manual, read_all, read_through};
 
 /// The bytes of a log's directory, and what is in it.
 #[derive(Clone)]
 pub(crate) struct Fixture {
     pub(crate) mode: IoMode,
+    pub(crate) ground: Ground,
     pub(crate) files: Vec<(String, Vec<u8>)>,
     pub(crate) records: Vec<Owned>,
     /// The offsets of every batch, the file it lies in, and where.
@@ -57,9 +56,9 @@ pub(crate) fn fill(log: &Log, records: &mut Vec<Owned>, batches: usize) {
 
 impl Fixture {
     /// Three segments, closed.
-    pub(crate) fn closed(mode: IoMode) -> Fixture {
-        let dir = scratch();
-        let log = options(mode).open(dir.path()).unwrap();
+    pub(crate) fn closed(mode: IoMode, ground: Ground) -> Fixture {
+        let dir = ground.place();
+        let log = options(mode).open_in(&dir).unwrap();
         let mut records = Vec::new();
         fill(&log, &mut records, 45);
         let id = log.id();
@@ -67,13 +66,13 @@ impl Fixture {
         consumer.commit_offset(Offset::new(COMMITTED)).unwrap();
         drop(consumer);
         log.close().unwrap();
-        Fixture::take(mode, dir.path(), records, None, id)
+        Fixture::take(mode, &dir, records, None, id)
     }
 
     /// As a killed process leaves it: `flushed` batches were flushed, `batches` more were not.
-    pub(crate) fn killed(mode: IoMode, flushed: usize, batches: usize) -> Fixture {
-        let dir = scratch();
-        let log = options(mode).open(dir.path()).unwrap();
+    pub(crate) fn killed(mode: IoMode, ground: Ground, flushed: usize, batches: usize) -> Fixture {
+        let dir = ground.place();
+        let log = options(mode).open_in(&dir).unwrap();
         let mut records = Vec::new();
         fill(&log, &mut records, flushed);
         let mut consumer = log.consumer("c").unwrap();
@@ -81,27 +80,25 @@ impl Fixture {
         let durable = log.flush().unwrap().get();
         fill(&log, &mut records, batches);
         let id = log.id();
-        Fixture::take(mode, dir.path(), records, Some(durable), id)
+        Fixture::take(mode, &dir, records, Some(durable), id)
     }
 
-    fn take(
+    pub(crate) fn take(
         mode: IoMode,
-        dir: &Path,
+        dir: &Place,
         records: Vec<Owned>,
         durable: Option<i64>,
         id: forebay::LogId,
     ) -> Fixture {
-        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        let files =
-            super::files(dir).iter().map(|path| (name(path), fs::read(path).unwrap())).collect();
-        let batches = segments(dir).into_iter().flat_map(|path| {
-            let batches = batches_of(&path);
-            batches.into_iter().map(move |(offsets, places)| (offsets, name(&path), places))
+        let files = dir.files();
+        let batches = dir.segments().into_iter().flat_map(|name| {
+            let batches = dir.batches_of(&name);
+            batches.into_iter().map(move |(offsets, places)| (offsets, name.clone(), places))
         });
         let batches: Vec<_> = batches.collect();
         assert_eq!(batches.last().unwrap().0.end, i64::try_from(records.len()).unwrap());
         let durable = durable.unwrap_or_else(|| i64::try_from(records.len()).unwrap());
-        Fixture { mode, files, records, batches, durable, id }
+        Fixture { mode, ground: dir.ground(), files, records, batches, durable, id }
     }
 
     pub(crate) fn end(&self) -> i64 {
@@ -122,24 +119,23 @@ impl Fixture {
         &mut self.files.iter_mut().find(|(have, _)| have == name).unwrap().1
     }
 
+    /// An empty place on the fixture's ground.
+    pub(crate) fn place(&self) -> Place {
+        self.ground.place()
+    }
+
     /// Puts the files into a directory, in place of whatever is there.
-    pub(crate) fn put(&self, dir: &Path) {
-        if let Ok(entries) = fs::read_dir(dir) {
-            for entry in entries {
-                let path = entry.unwrap().path();
-                fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap();
-            }
-        }
-        fs::create_dir_all(dir).unwrap();
+    pub(crate) fn put(&self, dir: &Place) {
+        dir.clear();
         for (name, bytes) in &self.files {
-            fs::write(dir.join(name), bytes).unwrap();
+            dir.write(name, bytes);
         }
     }
 
     /// Opens what lies in `dir`, a damaged copy of this, and checks all that has to hold whatever
     /// the damage: only true records at their offsets, every missing one reported, appends work.
-    pub(crate) fn check(&self, dir: &Path, what: &str) -> Result<Outcome, Error> {
-        let log = options(self.mode).open(dir)?;
+    pub(crate) fn check(&self, dir: &Place, what: &str) -> Result<Outcome, Error> {
+        let log = options(self.mode).open_in(dir)?;
         let report = log.recovery().clone();
         let found = read_through(&log, OffsetSpec::Earliest);
         let end = log.log_end_offset().get();
@@ -184,8 +180,8 @@ impl Fixture {
     }
 
     /// I12: what is opened again, closed or killed, reads the same as the first time.
-    pub(crate) fn check_again(&self, dir: &Path, first: &Outcome, what: &str) {
-        let log = options(self.mode).open(dir).unwrap();
+    pub(crate) fn check_again(&self, dir: &Place, first: &Outcome, what: &str) {
+        let log = options(self.mode).open_in(dir).unwrap();
         assert_eq!(log.log_end_offset().get(), first.end + 3, "{what}");
         let again = read_through(&log, OffsetSpec::Earliest);
         let count = first.found.records.len();
@@ -196,8 +192,8 @@ impl Fixture {
     }
 
     /// A log in `dir` that must be whole: every record, no error, not a word of damage.
-    pub(crate) fn check_whole(&self, dir: &Path, what: &str) -> Log {
-        let log = options(self.mode).open(dir).unwrap();
+    pub(crate) fn check_whole(&self, dir: &Place, what: &str) -> Log {
+        let log = options(self.mode).open_in(dir).unwrap();
         assert_eq!(read_all(&log), self.records, "{what}");
         assert_eq!(log.recovery().damaged_ranges, 0, "{what}");
         assert_eq!(log.recovery().lost, None, "{what}");

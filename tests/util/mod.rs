@@ -1,12 +1,28 @@
 //! What the integration tests share: scratch directories, owned records, child processes.
+//!
+//! A test of the log runs on every ground there is ([`ways`]): in a directory of the system, and
+//! with the feature `simulation` on a simulated disk, in both ways of I/O each. What stays on the
+//! system alone, and why:
+//!
+//! | tests | what only the system has |
+//! |---|---|
+//! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but for formats | processes |
+//! | `commits_survive_the_death_of_the_process` | both: a child aborts, a simulated one is killed |
+//! | `concurrency`, `append_at` | threads that race in real time |
+//! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
+//! | `mirror` and `hostile`: segment files | `SegmentFile` opens paths of the system |
+//! | `alloc`, `replicator` | they look at the process, or at an edge of the crate |
+//! | `delete_records`, `delete_model` | nothing: they are to follow |
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "test code; every test binary uses a part of it"
 )]
 
 pub(crate) mod fixture;
+pub(crate) mod place;
 
 use std::fs;
 use std::ops::Range;
@@ -19,6 +35,8 @@ use forebay::{
     Offset, OffsetSpec, Record, RecordBatch, SegmentFile, Timestamp, Visibility,
 };
 use tempfile::TempDir;
+
+pub(crate) use place::{Ground, OpenIn, Place, grounds, ways};
 
 /// Both ways of doing I/O: what holds for one holds for the other.
 pub(crate) const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
@@ -212,7 +230,12 @@ pub(crate) fn durable() -> ConsumerOptions {
 
 /// A log of ten records "0" to "9", one batch each.
 pub(crate) fn ten(mode: IoMode, dir: &Path) -> Log {
-    let log = manual(mode).open(dir).unwrap();
+    ten_in(mode, &Place::at(dir))
+}
+
+/// The same at a place.
+pub(crate) fn ten_in(mode: IoMode, place: &Place) -> Log {
+    let log = manual(mode).open_in(place).unwrap();
     for n in 0..10 {
         log.append(format!("{n}")).unwrap();
     }

@@ -147,6 +147,7 @@ impl State {
         inodes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         for inode in inodes {
             hash.add(u64::from(inode.directory));
+            hash.add(inode.links as u64);
             hash.add_bytes(inode.path.as_os_str().as_encoded_bytes());
             inode.cache.hash(&mut hash);
         }

@@ -23,6 +23,7 @@ use crate::words::time::Timestamp;
 
 const EEXIST: i32 = 17;
 const EISDIR: i32 = 21;
+const EPERM: i32 = 1;
 const EMFILE: i32 = 24;
 const ENOMEM: i32 = 12;
 const ENOTEMPTY: i32 = 39;
@@ -207,6 +208,23 @@ impl Storage for Disk {
             Edit { dir: from.dir, name: from.name, inode: None },
         ]);
         state.inode(number)?.path = absolute(to).into();
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.enter(CallKind::Link, to)?;
+        let number = state.lookup(from)?;
+        let place = state.place(to)?;
+        if place.inode.is_some() {
+            return Err(errno(EEXIST));
+        }
+        if state.is_dir(number) {
+            return Err(errno(EPERM));
+        }
+        if !state.is_dir(place.dir) {
+            return Err(errno(EINVAL));
+        }
+        state.rename(vec![Edit { dir: place.dir, name: place.name, inode: Some(number) }]);
         Ok(())
     }
 

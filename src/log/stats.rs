@@ -1,0 +1,243 @@
+//! Numbers about an open log: where it stands, what it takes, what it did.
+//!
+//! Floor 4. What every append counts lies under the writer's lock, so that counting costs three
+//! additions and no atomic; everything else is counted where it is rare, or looked up when asked.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::disk::names::{self, Part};
+use crate::disk::pins::Pin;
+use crate::disk::state::ConsumerState;
+use crate::log::options::IoMode;
+use crate::log::report::RecoveryReport;
+use crate::log::{Inner, Log, Visibility};
+use crate::words::error::Error;
+use crate::words::offset::Offset;
+
+/// A look at an open log: see [`Log::stats`].
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LogStats {
+    /// The first offset that can be read.
+    pub log_start_offset: Offset,
+    /// One past the last record known to survive a power cut.
+    pub durable_offset: Offset,
+    /// The offset the next appended record gets.
+    pub log_end_offset: Offset,
+    /// Segments, the active one included.
+    pub segments: u64,
+    /// Bytes of the batches in them.
+    pub batch_bytes: u64,
+    /// Bytes of all the log's files, by their lengths; the active segment's is that of what is
+    /// preallocated.
+    pub file_bytes: u64,
+    /// Bytes of blocks that the filesystem gave to them. Equal to `file_bytes` where the system
+    /// does not tell.
+    pub allocated_bytes: u64,
+    /// Bytes of deleted segments whose space is not free yet: batches or readers hold them.
+    pub deleted_held_bytes: u64,
+    /// Sealed segments whose files are open, for readers or until they are flushed.
+    pub open_sealed_segments: u64,
+    /// Address space that open segments are mapped to; none in positioned mode.
+    pub mapped_bytes: u64,
+    /// Bytes appended since the last flush began.
+    pub unflushed_bytes: u64,
+    /// Records appended since the log was opened.
+    pub records_appended: u64,
+    /// Batches appended since then, those that stand over gaps of a mirror included.
+    pub batches_appended: u64,
+    /// Their bytes.
+    pub bytes_appended: u64,
+    /// Appends that were refused since then, for whatever reason: nothing of them is in the log.
+    pub appends_refused: u64,
+    /// Device flushes since then; one may serve many callers.
+    pub flushes: u64,
+    /// Segments sealed since then.
+    pub rolls: u64,
+    /// Segments deleted since then.
+    pub segments_deleted: u64,
+    /// How files are accessed: `Mapped` or `Positioned`.
+    pub io_mode: IoMode,
+    /// What the first failed sync said; appends and flushes are refused since then.
+    pub poisoned: Option<String>,
+    /// What opening the log found.
+    pub recovery: RecoveryReport,
+    /// The consumers the log knows, in the order they were created.
+    pub consumers: Vec<ConsumerLag>,
+}
+
+/// How far a consumer is behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerLag {
+    /// Its name.
+    pub name: String,
+    /// Which records it sees.
+    pub visibility: Visibility,
+    /// The next offset it reads after a restart.
+    pub committed: Offset,
+    /// Records between that and the log end offset.
+    pub lag: u64,
+    /// Whether this process has it open.
+    pub open: bool,
+}
+
+/// What appends count, under the writer's lock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Appended {
+    pub(crate) records: u64,
+    pub(crate) batches: u64,
+    pub(crate) bytes: u64,
+    pub(crate) rolls: u64,
+}
+
+/// What is counted elsewhere, and rarely.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) flushes: AtomicU64,
+    refused: AtomicU64,
+    deleted: AtomicU64,
+    /// Deleted files that somebody may hold still, with their blocks.
+    held: Mutex<Vec<(Vec<Pin>, u64)>>,
+}
+
+impl Tally {
+    /// Counts an append that is refused with this error.
+    #[cold]
+    pub(crate) fn refused(&self, error: Error) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        error
+    }
+
+    /// Counts a segment that is deleted, and who has its file of so many bytes.
+    pub(crate) fn deleted(&self, pins: Vec<Pin>, bytes: impl FnOnce() -> u64) {
+        self.deleted.fetch_add(1, Ordering::Relaxed);
+        let mut held = self.held.lock();
+        held.retain(|(pins, _)| pins.iter().any(Pin::is_held));
+        if pins.iter().any(Pin::is_held) {
+            held.push((pins, bytes()));
+        }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let mut held = self.held.lock();
+        held.retain(|(pins, _)| pins.iter().any(Pin::is_held));
+        held.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+impl Log {
+    /// Numbers about the log: for a device's telemetry, or an operator.
+    ///
+    /// Takes the writer's lock for a moment, and asks the filesystem about every file: three calls
+    /// a segment. Works on a poisoned and on a closed log as well.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// log.append_batch(["21.5 C", "21.6 C"])?;
+    /// let stats = log.stats();
+    /// assert_eq!((stats.records_appended, stats.batches_appended, stats.rolls), (2, 1, 0));
+    /// assert_eq!(stats.bytes_appended, stats.batch_bytes);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> LogStats {
+        let inner = &*self.inner;
+        let (appended, unflushed) = {
+            let writer = inner.writer.lock();
+            (writer.appended, writer.since_flush)
+        };
+        let files = inner.files();
+        let log_end_offset = inner.log_end_offset();
+        let tally = &inner.tally;
+        LogStats {
+            log_start_offset: inner.log_start_offset(),
+            durable_offset: inner.durable_offset(),
+            log_end_offset,
+            segments: files.segments,
+            batch_bytes: files.batch_bytes,
+            file_bytes: files.file_bytes,
+            allocated_bytes: files.allocated_bytes,
+            deleted_held_bytes: tally.held_bytes(),
+            open_sealed_segments: files.open_sealed,
+            mapped_bytes: files.mapped_bytes,
+            unflushed_bytes: unflushed as u64,
+            records_appended: appended.records,
+            batches_appended: appended.batches,
+            bytes_appended: appended.bytes,
+            appends_refused: tally.refused.load(Ordering::Relaxed),
+            flushes: tally.flushes.load(Ordering::Relaxed),
+            rolls: appended.rolls,
+            segments_deleted: tally.deleted.load(Ordering::Relaxed),
+            io_mode: if inner.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
+            poisoned: inner.failure.get().cloned(),
+            recovery: inner.recovery.clone(),
+            consumers: inner.lags(log_end_offset),
+        }
+    }
+}
+
+/// What the files of a log come to.
+#[derive(Default)]
+struct Files {
+    segments: u64,
+    batch_bytes: u64,
+    file_bytes: u64,
+    allocated_bytes: u64,
+    open_sealed: u64,
+    mapped_bytes: u64,
+}
+
+impl Inner {
+    fn files(&self) -> Files {
+        let env = &self.env;
+        let mut files = Files::default();
+        // A file that is gone meanwhile takes nothing any more.
+        let size = |name: String| env.storage.file_size(&env.dir.join(name)).unwrap_or_default();
+        let segments = self.segments.all();
+        let active = segments.last().map(|segment| segment.base);
+        for segment in &segments {
+            let open = segment.opened_data();
+            let [log, index, times] = [Part::Log, Part::Index, Part::TimeIndex]
+                .map(|part| size(names::segment_file(segment.base, part)));
+            let is_active = Some(segment.base) == active;
+            files.segments += 1;
+            files.open_sealed += u64::from(open.is_some() && !is_active);
+            files.mapped_bytes += open.as_ref().map_or(0, |data| data.mapped_bytes()) as u64;
+            files.batch_bytes += match &open {
+                Some(data) => data.published() as u64,
+                None => log.length,
+            };
+            for part in [log, index, times] {
+                files.file_bytes += part.length;
+                files.allocated_bytes += part.allocated;
+            }
+        }
+        for name in [names::META, names::CHECKPOINT] {
+            let small = size(name.to_owned());
+            files.file_bytes += small.length;
+            files.allocated_bytes += small.allocated;
+        }
+        files
+    }
+
+    fn lags(&self, end: Offset) -> Vec<ConsumerLag> {
+        let open = self.open_consumers.lock().clone();
+        let durable = self.checkpoint.lock();
+        let lag = |consumer: &ConsumerState| ConsumerLag {
+            name: consumer.name.clone(),
+            visibility: match consumer.durable {
+                true => Visibility::Durable,
+                false => Visibility::Written,
+            },
+            committed: consumer.committed,
+            lag: (end - consumer.committed).max(0).unsigned_abs(),
+            open: open.contains(&consumer.name),
+        };
+        durable.state.consumers.iter().map(lag).collect()
+    }
+}

@@ -1,0 +1,406 @@
+//! Which cuts are made, and which of the states they give are new.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use forebay::simulation::{Call, CallKind, Disk};
+
+use super::drive::{Watcher, World, options};
+use super::image::DIR;
+use super::laws::Violation;
+use super::model::Model;
+use super::oracle::{self, Level};
+use super::words::{Chance, Cut, How, Kept, Line, Op, Setup, mix};
+
+/// A set of numbers that are hashes already.
+type Hashes = HashSet<u64, BuildHasherDefault<Plain>>;
+
+#[derive(Default)]
+struct Plain(u64);
+
+impl Hasher for Plain {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0 ^ u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+/// A state that broke a law, with the line that leads to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) line: Line,
+    pub(crate) broken: Violation,
+}
+
+/// How far an exploration goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// All subsets up to this many loose pieces; chosen ones above it.
+    pub(crate) pieces: usize,
+    /// Random subsets of more pieces.
+    pub(crate) random: usize,
+    /// One state in this many is held to everything, and cut again while it recovers.
+    pub(crate) deep_one_in: u64,
+    /// How often a recovery is cut in its turn.
+    pub(crate) depth: usize,
+}
+
+/// What an exploration has seen, for all its workloads and threads.
+pub(crate) struct Tally {
+    /// Images of disks, each counted once.
+    images: Mutex<Hashes>,
+    /// Images with the obligations they were checked under.
+    keys: Mutex<Hashes>,
+    recovered: AtomicU64,
+    found: Mutex<Vec<Found>>,
+    enough: AtomicBool,
+    from: Instant,
+    until: Mutex<Option<Instant>>,
+    jobs: AtomicUsize,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Arc<Tally> {
+        Arc::new(Tally {
+            images: Mutex::default(),
+            keys: Mutex::default(),
+            recovered: AtomicU64::new(0),
+            found: Mutex::default(),
+            enough: AtomicBool::new(false),
+            from: Instant::now(),
+            until: Mutex::default(),
+            jobs: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn distinct(&self) -> usize {
+        self.images.lock().unwrap().len()
+    }
+
+    pub(crate) fn found(&self) -> Vec<Found> {
+        self.found.lock().unwrap().clone()
+    }
+
+    /// `crash states: N distinct, M recovered, in S s`, as the gate prints it.
+    pub(crate) fn line(&self) -> String {
+        let (distinct, recovered) = (self.distinct(), self.recovered.load(Ordering::Relaxed));
+        let seconds = self.from.elapsed().as_secs_f64();
+        format!("crash states: {distinct} distinct, {recovered} recovered, in {seconds:.0} s")
+    }
+
+    /// How many workloads were begun.
+    pub(crate) fn workloads(&self) -> usize {
+        self.jobs.load(Ordering::Relaxed)
+    }
+
+    /// The exploration ends after this long, if after any time.
+    pub(crate) fn end_after(&self, most: Option<Duration>) {
+        *self.until.lock().unwrap() = most.map(|most| Instant::now() + most);
+    }
+
+    pub(crate) fn over(&self) -> bool {
+        let until = *self.until.lock().unwrap();
+        self.enough.load(Ordering::Relaxed) || until.is_some_and(|end| Instant::now() > end)
+    }
+
+    fn fail(&self, line: Line, broken: Violation) {
+        let mut found = self.found.lock().unwrap();
+        found.push(Found { line, broken });
+        if found.len() >= FOUND_MAX {
+            self.enough.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// After so many failures nothing new is learnt.
+const FOUND_MAX: usize = 20;
+
+/// One workload to explore.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) setup: Setup,
+    pub(crate) ops: Vec<Op>,
+    /// Cuts are made from this operation on: what leads to it is a workload of its own.
+    pub(crate) from: usize,
+    pub(crate) effort: Effort,
+    /// What the disk is told to lie about.
+    pub(crate) lies: Option<forebay::simulation::Ignored>,
+}
+
+/// What the watcher of one run remembers from call to call.
+struct Run {
+    job: Job,
+    tally: Arc<Tally>,
+    armed: AtomicBool,
+    stop: Arc<AtomicBool>,
+    last: Mutex<(u64, usize, u64, bool)>,
+}
+
+/// Explores workloads on two threads; each is run once, and cut while it runs.
+pub(crate) fn explore(jobs: &[Job], tally: &Arc<Tally>) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if tally.over() {
+                        break;
+                    }
+                    explore_one(job, tally);
+                }
+            });
+        }
+    });
+}
+
+pub(crate) fn explore_one(job: &Job, tally: &Arc<Tally>) {
+    tally.jobs.fetch_add(1, Ordering::Relaxed);
+    let stop = Arc::new(AtomicBool::new(false));
+    let run = Arc::new(Run {
+        job: job.clone(),
+        tally: tally.clone(),
+        armed: AtomicBool::new(job.from == 0),
+        stop: stop.clone(),
+        last: Mutex::default(),
+    });
+    let watching = run.clone();
+    let watcher: Watcher = Arc::new(move |disk: &Disk, call: &Call, number, model: &Model| {
+        watching.before(disk, call, number, model);
+    });
+    let mut world = World::new(job.setup, Some(watcher));
+    world.stop = stop;
+    if let Some(kind) = job.lies {
+        world = world.lying();
+        world.disk.ignore_syncs(kind, true);
+    }
+    let (before, after) = job.ops.split_at(job.from);
+    let done = world.run(before).and_then(|()| {
+        run.armed.store(true, Ordering::Relaxed);
+        world.run(after)?;
+        // What is there when nothing more happens.
+        let model = world.model.lock().unwrap().clone();
+        run.cut(&world.disk, 0, &model);
+        Ok(())
+    });
+    if let Err(broken) = done {
+        let line = Line { setup: job.setup, ops: job.ops.clone(), cuts: Vec::new() };
+        tally.fail(line, broken);
+    }
+}
+
+impl Run {
+    fn before(&self, disk: &Disk, call: &Call, number: u64, model: &Model) {
+        if !self.armed.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = (disk.image(), disk.loose(), model.obligations(), changes(call.kind));
+        let last = std::mem::replace(&mut *self.last.lock().unwrap(), now);
+        if (last.0, last.1, last.2, last.3) != (now.0, now.1, now.2, false) {
+            self.cut(disk, number, model);
+        }
+    }
+
+    /// Makes all cuts of one moment.
+    fn cut(&self, disk: &Disk, number: u64, model: &Model) {
+        let kill = std::iter::once(How::Kill);
+        let seed = mix(self.job.setup.seed ^ number);
+        let keeps = keeps(disk.loose(), &self.job.effort, &self.job.setup, seed);
+        for how in kill.chain(keeps.into_iter().map(How::Power)) {
+            if self.stop.load(Ordering::Relaxed) || self.tally.over() {
+                return;
+            }
+            let cut = end(disk, how);
+            let cuts = vec![Cut { call: number, how }];
+            if let Err((cuts, broken)) = self.state(&cut, model, cuts, self.job.effort.depth) {
+                let line = Line { setup: self.job.setup, ops: self.job.ops.clone(), cuts };
+                self.tally.fail(line, broken);
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Checks one state if it is new under these obligations; one in some is cut again while it
+    /// recovers.
+    fn state(
+        &self,
+        cut: &Disk,
+        model: &Model,
+        cuts: Vec<Cut>,
+        depth: usize,
+    ) -> Result<(), (Vec<Cut>, Violation)> {
+        let image = cut.image();
+        let how = worst(&cuts);
+        let key = mix(image ^ mix(model.obligations() ^ u64::from(how == How::Kill)));
+        self.tally.images.lock().unwrap().insert(image);
+        if !self.tally.keys.lock().unwrap().insert(key) {
+            return Ok(());
+        }
+        self.tally.recovered.fetch_add(1, Ordering::Relaxed);
+        let deep = mix(key) % self.job.effort.deep_one_in == 0;
+        let copy = (deep && depth > 0).then(|| cut.kill());
+        let level = if deep { Level::Deep } else { Level::Base };
+        oracle::check(cut, how, model, &self.job.setup, level)
+            .map_err(|broken| (cuts.clone(), broken))?;
+        match copy {
+            Some(copy) => self.recovery(&copy, model, &cuts, depth - 1),
+            None => Ok(()),
+        }
+    }
+
+    /// Recovers, and cuts that before each of its storage calls.
+    fn recovery(
+        &self,
+        disk: &Disk,
+        model: &Model,
+        cuts: &[Cut],
+        depth: usize,
+    ) -> Result<(), (Vec<Cut>, Violation)> {
+        // A recovery may take the clean mark away.
+        let model = &Model { closed: false, ..model.clone() };
+        for (more, state) in states_of_recovery(disk, &self.job.setup, 2) {
+            let mut cuts = cuts.to_vec();
+            cuts.push(more);
+            self.state(&state, model, cuts, depth)?;
+        }
+        Ok(())
+    }
+}
+
+/// A power cut on the way leaves what a power cut leaves, whatever comes after it.
+pub(crate) fn worst(cuts: &[Cut]) -> How {
+    let power = cuts.iter().map(|cut| cut.how).find(|how| *how != How::Kill);
+    power.unwrap_or(How::Kill)
+}
+
+/// Runs the line of a failure again: its workload, its cuts, and every law.
+pub(crate) fn replay(line: &Line) -> Result<(), Violation> {
+    if line.cuts.is_empty() {
+        return World::new(line.setup, None).run(&line.ops);
+    }
+    let (disk, model) = lead(line, false)?;
+    oracle::check(&disk, worst(&line.cuts), &model, &line.setup, Level::Deep)
+}
+
+/// The state a line leads to, with the obligations it is held to; aloud it says on the way which
+/// storage calls it passes.
+pub(crate) fn lead(line: &Line, aloud: bool) -> Result<(Disk, Model), Violation> {
+    let nowhere = |call| Violation { law: 0, what: format!("there is no call {call}") };
+    let (first, others) = line.cuts.split_first().ok_or_else(|| nowhere(0))?;
+    let state: Arc<Mutex<Option<(Disk, Model)>>> = Arc::default();
+    let (into, first) = (state.clone(), *first);
+    let watcher: Watcher = Arc::new(move |disk: &Disk, call: &Call, number, model: &Model| {
+        if number == first.call {
+            *into.lock().unwrap() = Some((end(disk, first.how), model.clone()));
+        }
+        if aloud && changes(call.kind) && number.abs_diff(first.call) < 40 {
+            println!("{number} {:?} {:?}, {} loose", call.kind, call.path, disk.loose());
+        }
+    });
+    let mut world = World::new(line.setup, Some(watcher));
+    let run = world.run(&line.ops);
+    if first.call == 0 {
+        run.clone()?;
+        let model = world.model.lock().unwrap().clone();
+        *state.lock().unwrap() = Some((end(&world.disk, first.how), model));
+    }
+    let found = state.lock().unwrap().take();
+    let (mut disk, mut model) = found.ok_or_else(|| run.err().unwrap_or(nowhere(first.call)))?;
+    for cut in others {
+        disk = during_recovery(&disk, &line.setup, *cut).ok_or_else(|| nowhere(cut.call))?;
+        // A recovery may take the clean mark away.
+        model.closed = false;
+    }
+    Ok((disk, model))
+}
+
+fn during_recovery(disk: &Disk, setup: &Setup, cut: Cut) -> Option<Disk> {
+    let next: Arc<Mutex<Option<Disk>>> = Arc::default();
+    let (into, count) = (next.clone(), AtomicU64::new(0));
+    disk.watch(move |disk, _| {
+        if count.fetch_add(1, Ordering::Relaxed) + 1 == cut.call {
+            *into.lock().unwrap() = Some(end(disk, cut.how));
+        }
+    });
+    drop(options(setup).open_on(disk, DIR));
+    disk.unwatch();
+    next.lock().unwrap().take()
+}
+
+/// The end of a machine or process, as a disk of its own.
+pub(crate) fn end(disk: &Disk, how: How) -> Disk {
+    let end = match how {
+        How::Kill => disk.kill(),
+        How::Power(kept) => disk.power_cut(kept.keep()),
+    };
+    // What a full disk means is a law of its own; here the crash counts.
+    end.set_space(None);
+    end
+}
+
+/// The states that the ends of a recovery leave: nothing, everything, and some by chance.
+fn states_of_recovery(disk: &Disk, setup: &Setup, random: u64) -> Vec<(Cut, Disk)> {
+    let states = Arc::new(Mutex::new(Vec::new()));
+    let (into, count) = (states.clone(), AtomicU64::new(0));
+    disk.watch(move |disk, call| {
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        if !changes(call.kind) {
+            return;
+        }
+        let seeds = (0..random).map(|n| Kept::Seed(mix(number ^ n << 32)));
+        let kept = [Kept::Nothing, Kept::Everything].into_iter().chain(seeds);
+        for how in std::iter::once(How::Kill).chain(kept.map(How::Power)) {
+            into.lock().unwrap().push((Cut { call: number, how }, end(disk, how)));
+        }
+    });
+    let log = options(setup).open_on(disk, DIR);
+    disk.unwatch();
+    drop(log);
+    std::mem::take(&mut *states.lock().unwrap())
+}
+
+/// Whether a call of this kind changes what a cut can leave.
+fn changes(kind: CallKind) -> bool {
+    !matches!(
+        kind,
+        CallKind::Open
+            | CallKind::Look
+            | CallKind::List
+            | CallKind::Lock
+            | CallKind::Read
+            | CallKind::MapRead
+            | CallKind::Clock
+            | CallKind::Random
+    )
+}
+
+/// Which of `loose` pieces are kept: every subset if there are few, else the edges and some by
+/// chance. Where chance decides about pages and stale bytes too, more by chance.
+pub(crate) fn keeps(loose: usize, effort: &Effort, setup: &Setup, seed: u64) -> Vec<Kept> {
+    let mut chance = Chance::new(seed);
+    let mut kept = Vec::new();
+    if loose <= effort.pieces {
+        kept.extend((0..1_u64 << loose).map(Kept::Mask));
+    } else {
+        kept.extend([Kept::Nothing, Kept::Everything]);
+        kept.extend((0..loose).map(Kept::AllBut));
+        kept.extend((0..loose).map(Kept::Only));
+        kept.extend((1..loose).map(Kept::Prefix));
+        kept.extend((0..effort.random).map(|_| Kept::Seed(chance.next())));
+    }
+    if (setup.torn || setup.stale) && loose > 0 {
+        kept.extend((0..16).map(|_| Kept::Seed(chance.next())));
+    }
+    kept
+}

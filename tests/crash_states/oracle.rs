@@ -1,0 +1,174 @@
+//! One crash state: recover it, hold it to every law, and go on from there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use forebay::simulation::Disk;
+use forebay::{Log, RecoveryReport};
+
+use super::drive::options;
+use super::image::{Chain, DIR, Image, Slot};
+use super::laws::{self, Duty, Law, Seen, or_broken};
+use super::model::Model;
+use super::words::{How, Kept, Setup};
+
+/// How much is asked of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// The laws about what is there, and life after it.
+    Base,
+    /// Everything: recovery twice, indexes deleted, damage, a second opener.
+    Deep,
+}
+
+/// Recovers `cut`, which is used up, and checks it; a panic is a broken law like any other.
+pub(crate) fn check(cut: &Disk, how: How, model: &Model, setup: &Setup, level: Level) -> Law {
+    let duty = match how {
+        How::Kill => Duty::after_kill(model),
+        How::Power(_) => Duty::after_power_cut(model),
+    };
+    let got = catch_unwind(AssertUnwindSafe(|| match level {
+        Level::Base => one(cut, &duty, setup),
+        Level::Deep => {
+            // Each of them works on a copy that has the same cache and the same boot.
+            again(&cut.kill(), &duty, setup)?;
+            caches(&cut.kill(), &duty, setup)?;
+            rot(&cut.kill(), &duty, setup)?;
+            one(cut, &duty, setup)
+        }
+    }));
+    laws::v13_no_harm("recovery", got)?
+}
+
+/// What the files say before the recovery.
+struct Before {
+    slot: Option<Slot>,
+    chain: Option<Chain>,
+    /// As a clean close left the log's files; and the indexes too.
+    closed: bool,
+    clean: bool,
+    segments: usize,
+}
+
+impl Before {
+    fn read(disk: &Disk) -> Before {
+        let image = Image::take(disk);
+        let slot = image.slot();
+        let chain = slot.as_ref().map(|slot| image.chain(&slot.id, slot.start));
+        let clean = slot.as_ref().is_some_and(|slot| image.is_clean(slot));
+        let closed = slot.as_ref().is_some_and(|slot| image.is_closed(slot));
+        Before { slot, chain, closed, clean, segments: image.segment_names().len() }
+    }
+
+    fn laws(&self, seen: &Seen, duty: &Duty<'_>) -> Law {
+        if let (Some(slot), Some(chain)) = (&self.slot, &self.chain) {
+            laws::v11_torn_is_not_rot(seen, chain, slot)?;
+            laws::v18_the_report_is_honest(seen, chain, (self.closed, self.clean), duty)?;
+        }
+        laws::v5_no_offset_is_used_again(seen, self.slot.as_ref())
+    }
+}
+
+fn open(disk: &Disk, setup: &Setup) -> Result<Log, laws::Violation> {
+    or_broken(13, options(setup).open_on(disk, DIR))
+}
+
+/// Recovers, checks, goes on, cuts the power so that nothing loose stays, and recovers again.
+fn one(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
+    let before = Before::read(cut);
+    let log = open(cut, setup)?;
+    let seen = laws::look(&log, duty.model)?;
+    laws::content(&seen, duty)?;
+    before.laws(&seen, duty)?;
+    laws::v16_one_writer(options(setup).open_on(cut, DIR))?;
+    let mut model = duty.model.clone();
+    model.adopt(seen.start, seen.end, seen.durable);
+    model.followers.clear();
+    laws::v17_alive(&log, &mut model)?;
+    let later = cut.power_cut(Kept::Nothing.keep());
+    drop(log);
+    let log = open(&later, setup)?;
+    let seen = laws::look(&log, &model)?;
+    laws::content(&seen, &Duty::after_power_cut(&model))
+}
+
+/// V8 and V9: the same recovery on a copy, counted; a power cut right behind it; and again.
+fn again(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
+    let before = Before::read(cut);
+    let copy = cut.kill();
+    let calls = Arc::new(AtomicU64::new(0));
+    let counted = calls.clone();
+    copy.watch(move |_, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let log = open(cut, setup)?;
+    // The process dies right behind the recovery; or the power goes, and nothing loose stays.
+    let (killed, dark) = (cut.kill(), cut.power_cut(Kept::Nothing.keep()));
+    let first = (Image::take(cut), laws::look(&log, duty.model)?);
+    let other = open(&copy, setup)?;
+    laws::v9_recovery_is_bounded(calls.load(Ordering::Relaxed), before.segments)?;
+    copy.unwatch();
+    let second = (Image::take(&copy), laws::look(&other, duty.model)?);
+    laws::v8_recovery_is_deterministic(&first, &second)?;
+    let log = open(&killed, setup)?;
+    let third = (Image::take(&killed), laws::look(&log, duty.model)?);
+    laws::v8_recovery_is_idempotent(&first, &third)?;
+    let mut model = duty.model.clone();
+    model.adopt(first.1.start, first.1.end, first.1.durable);
+    if !duty.kill {
+        model.durable = model.durable.max(first.1.end);
+    }
+    let log = open(&dark, setup)?;
+    let fourth = laws::look(&log, &model)?;
+    laws::content(&fourth, &Duty::after_power_cut(&model))
+}
+
+/// V7: every offset is found, with the indexes that are there and without any.
+fn caches(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
+    let bare = cut.kill();
+    let log = open(cut, setup)?;
+    let seen = laws::look(&log, duty.model)?;
+    laws::v7_an_index_is_a_cache(&log, &seen, duty.model)?;
+    for name in bare.file_names(DIR) {
+        if name.ends_with("index") {
+            bare.remove_file(format!("{DIR}/{name}"));
+        }
+    }
+    let log = open(&bare, setup)?;
+    let without = laws::look(&log, duty.model)?;
+    laws::v7_an_index_is_a_cache(&log, &without, duty.model)?;
+    let rebuilt = |report: &RecoveryReport| report.indexes_rebuilt;
+    if (seen.start, seen.end, &seen.batches) != (without.start, without.end, &without.batches) {
+        return laws::broken(
+            7,
+            format!("without indexes ({} rebuilt) {without:?}", rebuilt(&without.report)),
+        );
+    }
+    Ok(())
+}
+
+/// V10: one flipped bit below the recovery point, after a recovery and a clean close.
+fn rot(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
+    let log = open(cut, setup)?;
+    let seen = laws::look(&log, duty.model)?;
+    or_broken(17, log.close())?;
+    let image = Image::take(cut);
+    let Some(slot) = image.slot() else { return Ok(()) };
+    let chain = image.chain(&slot.id, slot.start);
+    let batches = chain.segments.iter().flat_map(|segment| {
+        segment.batches.iter().map(move |batch| (segment.name.as_str(), batch))
+    });
+    let batches: Vec<_> = batches.filter(|(_, (offsets, _))| offsets.end > seen.start).collect();
+    let which = cut.image() as usize;
+    let Some((name, (offsets, place))) = batches.get(which % batches.len().max(1)) else {
+        return Ok(());
+    };
+    let mut bytes = image.files[*name].clone();
+    bytes[place.start + 61 + which % (place.len() - 61)] ^= 1 << (which % 8);
+    cut.write_file(format!("{DIR}/{name}"), &bytes);
+    let mut model = duty.model.clone();
+    model.adopt(seen.start, seen.end, seen.durable);
+    let log = open(cut, setup)?;
+    laws::v10_damage_is_isolated(&log, (offsets.start, offsets.end), &seen, &model)
+}
