@@ -191,12 +191,15 @@ fn row(name: &str, log: impl Fn() -> Vec<f64>, limit: impl Fn() -> Vec<f64>) {
     );
 }
 
+/// Nanoseconds of each hand-over.
+type Timed<'a> = &'a dyn Fn() -> Vec<f64>;
+
 fn main() {
     let wanted = filter();
     println!("| append to seen, us | p50 | p99 | limit p50 | limit p99 | ratio of p50 |");
     println!("|---|--:|--:|--:|--:|--:|");
     for (mode_name, mode) in [("mapped", IoMode::Mapped), ("positioned", IoMode::Positioned)] {
-        let rows: [(&str, &dyn Fn() -> Vec<f64>, &dyn Fn() -> Vec<f64>); 4] = [
+        let rows: [(&str, Timed, Timed); 4] = [
             ("polling, a bare append and read", &|| log_polled(mode), &|| bare_polled(mode)),
             ("polling, a cache line", &|| log_polled(mode), &line_polled),
             ("wait_for, a futex", &|| log_waited(mode, false), &futex_waited),

@@ -41,9 +41,10 @@ const ROOTS: [&str; 16] = [
 /// What other programs wrote.
 const NOT_OURS: [&str; 4] = ["tests/data", "fuzz/artifacts", "fuzz/corpus", "fuzz/target"];
 
-/// The invariants of the design that are built today: all but I15. Each is named by at least one
+/// The invariants of the design. Each is named by at least one
 /// test, in its doc, its name or its file's doc.
-const BUILT: [u32; 19] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20];
+const BUILT: [u32; 20] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20];
 
 /// All files of the repository that people wrote, by path.
 fn repository() -> Vec<File> {

@@ -65,16 +65,7 @@ impl ActiveSegment {
     /// filled quickly and there is room. After an error nothing is left behind (I19).
     /// Two threads never do it under one name.
     pub(crate) fn prepare(env: &Env, name: &str, whole: bool) -> Result<Prepared> {
-        let path = env.dir.join(name);
-        let failed = |error| Error::io("cannot create a segment", &path, error);
-        let file = match env.storage.create_new(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                env.storage.unlink(&path).map_err(failed)?;
-                env.storage.create_new(&path).map_err(failed)?
-            }
-            created => created.map_err(failed)?,
-        };
-        let mut made = Prepared { path, file, map: None, allocated: 0, preallocates: true };
+        let mut made = Prepared::create(env, name)?;
         match made.fill(env, whole) {
             Ok(()) => Ok(made),
             Err(error) => {
@@ -83,6 +74,18 @@ impl ActiveSegment {
                 Err(error)
             }
         }
+    }
+
+    /// Makes a segment at `base` without reserving a block, as opening does: that has to work on a
+    /// full disk.
+    pub(crate) fn begin(env: &Env, base: Offset) -> Result<ActiveSegment> {
+        let mut made = Prepared::create(env, names::SEGMENT_NEXT)?;
+        if let Err(error) = made.map(env) {
+            let error = Error::io("cannot map a segment", &made.path, error);
+            made.discard(env);
+            return Err(error);
+        }
+        made.install(env, base)
     }
 
     /// Opens the last segment's file again to append behind what it holds.
@@ -330,11 +333,29 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 impl Prepared {
-    fn fill(&mut self, env: &Env, whole: bool) -> io::Result<()> {
-        let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
+    fn create(env: &Env, name: &str) -> Result<Prepared> {
+        let path = env.dir.join(name);
+        let failed = |error| Error::io("cannot create a segment", &path, error);
+        let file = match env.storage.create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                env.storage.unlink(&path).map_err(failed)?;
+                env.storage.create_new(&path).map_err(failed)?
+            }
+            created => created.map_err(failed)?,
+        };
+        Ok(Prepared { path, file, map: None, allocated: 0, preallocates: true })
+    }
+
+    fn map(&mut self, env: &Env) -> io::Result<()> {
         if env.mapped {
             self.map = Some(self.file.map_write(env.segment_bytes)?);
         }
+        Ok(())
+    }
+
+    fn fill(&mut self, env: &Env, whole: bool) -> io::Result<()> {
+        let step = limits::ALLOCATE_STEP_BYTES.min(env.segment_bytes);
+        self.map(env)?;
         self.allocated = if whole { env.segment_bytes } else { step };
         match self.file.allocate(0, self.allocated as u64) {
             Err(error) if is_full(&error) && self.allocated > step => {

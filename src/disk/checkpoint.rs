@@ -30,7 +30,7 @@ pub(crate) struct Loaded {
     position: usize,
     area: usize,
     slot_bytes: usize,
-    /// Slots that hold something, but nothing whole.
+    /// Slots that were written once and hold nothing whole.
     pub(crate) damaged_slots: usize,
 }
 
@@ -81,8 +81,7 @@ pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
             }
             Err(_) => {
                 let first_of_slot = start % loaded.slot_bytes == 0;
-                let written = slot.iter().take(CHECKPOINT_SLOT_BYTES).any(|&byte| byte != 0);
-                loaded.damaged_slots += usize::from(first_of_slot && written);
+                loaded.damaged_slots += usize::from(first_of_slot && !State::is_unused(slot));
             }
         }
     }
@@ -176,6 +175,13 @@ impl Checkpoint {
         let length = AREAS * SLOTS * slot_bytes;
         // Written zeros, not a hole: every block is there before a map stores to it.
         buffer.resize(length, 0);
+        let mut unused = Vec::new();
+        State::encode_unused(&mut unused);
+        for slot in buffer.chunks_exact_mut(slot_bytes).skip(1) {
+            if let Some(begin) = slot.get_mut(..unused.len()) {
+                begin.copy_from_slice(&unused);
+            }
+        }
         let (file, map) =
             replace_synced(&*env.storage, &path, &buffer, |file| map_file(env, file, length))?;
         buffer.clear();
@@ -201,8 +207,11 @@ impl Checkpoint {
     pub(crate) fn write(&mut self, env: &Env, state: &State) -> Result<()> {
         self.check_failed()?;
         if let Some((position, newest)) = &self.unsettled {
-            let settled =
-                self.file.write_all_at(*position, newest).and_then(|()| self.file.sync_all());
+            // The same bytes over themselves: if that fails, nothing has changed.
+            self.file
+                .write_all_at(*position, newest)
+                .map_err(|error| Error::io("cannot write the checkpoint", &self.path, error))?;
+            let settled = self.file.sync_all();
             self.failed = settled.is_err();
             settled
                 .map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;

@@ -11,6 +11,7 @@ use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
 const MAGIC: [u8; 4] = *b"FBCK";
+const UNUSED_MAGIC: [u8; 4] = *b"FBC0";
 const VERSION: u16 = 1;
 const FLAG_CLEAN: u16 = 1;
 const FLAG_SEAL: u16 = 2;
@@ -197,6 +198,19 @@ impl State {
             out.extend_from_slice(&sample.offset.get().to_be_bytes());
             out.extend_from_slice(&sample.log_clock.to_be_bytes());
         }
+    }
+
+    /// What lies in a slot that was never written, so that one that lost its bytes is told from it.
+    pub(crate) fn encode_unused(out: &mut Vec<u8>) {
+        out.extend_from_slice(&UNUSED_MAGIC);
+        out.extend_from_slice(&crc32(&UNUSED_MAGIC).to_be_bytes());
+    }
+
+    /// Whether a slot was never written.
+    pub(crate) fn is_unused(bytes: &[u8]) -> bool {
+        let mut unused = Vec::new();
+        State::encode_unused(&mut unused);
+        bytes.starts_with(&unused)
     }
 
     /// Reads a slot: its number and state.

@@ -46,8 +46,12 @@ pub(super) fn scan_chain(
             (recovery_point, above.saturating_sub(1))
         }
     };
-    // A file without a whole batch does not say where the log stands; one further down does.
-    while from > 0 && bases.get(from).is_some_and(|base| !begins_whole(env, *base)) {
+    // A file without a whole batch does not say where the log stands, nor does a piece of the
+    // segment before it; one further down does.
+    while let Some([before, base]) = bases.get(from.wrapping_sub(1)..=from) {
+        if begins_whole(env, *base) && !reaches_over(env, *before, *base) {
+            break;
+        }
         from -= 1;
     }
     let mut chain = Chain { last: None, behind: 0 };
@@ -60,8 +64,9 @@ pub(super) fn scan_chain(
             continue;
         }
         if let Some(expected) = expected.filter(|&expected| expected < base) {
-            if base > point {
-                // Nothing connects it to what is known: it lies behind the end.
+            let rest = bases.get(at..).unwrap_or_default();
+            // Nothing leads to them; without a checkpoint, what they hold says where the log ends.
+            if base > point || report.checkpoint_lost && !any_holds_whole(env, rest)? {
                 chain.behind = bases.len() - at;
                 break;
             }
@@ -92,6 +97,41 @@ pub(super) fn begins_whole(env: &Env, base: Offset) -> bool {
     let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
     let mut walker = Walker::new(0, base, Gaps::Refused);
     matches!(walker.next(&data, &env.seal), Ok(Step::Batch(_)))
+}
+
+/// Whether the batches of a segment go beyond where the next one begins. Its index leaves little of
+/// it to be read.
+fn reaches_over(env: &Env, base: Offset, next: Offset) -> bool {
+    let end = || -> Result<Offset> {
+        let data = SegmentData::open_sealed(env, base)?;
+        let (position, offset) = data.floor(env, next)?;
+        let mut walker = Walker::new(position, offset, Gaps::Refused);
+        while walker.next_offset() <= next
+            && let Step::Batch(_) = walker.next(&data, &env.seal)?
+        {}
+        Ok(walker.next_offset())
+    };
+    end().is_ok_and(|end| end > next)
+}
+
+/// Whether a whole batch lies anywhere in one of the segments.
+fn any_holds_whole(env: &Env, bases: &[Offset]) -> Result<bool> {
+    for &base in bases {
+        if holds_whole(env, base)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn holds_whole(env: &Env, base: Offset) -> Result<bool> {
+    let Ok(data) = SegmentData::open_sealed(env, base) else { return Ok(false) };
+    let mut walker = Walker::new(0, base, Gaps::Expected);
+    Ok(match walker.next(&data, &env.seal)? {
+        Step::Batch(_) => true,
+        Step::End => false,
+        Step::Damage(_) => walker.resync(&data, &env.seal, Offset::MAX)?.is_some(),
+    })
 }
 
 /// Writes the indexes of a segment that was scanned.
@@ -136,11 +176,7 @@ pub(super) fn settle(
         aside::drop_others(env, &listing.asides, end);
     }
     let stays = listing.bases.len() - chain.behind;
-    for base in listing.bases.drain(stays..).rev() {
-        count_behind(env, base, report)?;
-        aside::move_segment(env, end, base)?;
-        report.segments_set_aside += 1;
-    }
+    set_segments_aside(env, listing, stays, end, report)?;
     if let Ending::Torn { bytes, records } = last.ending {
         report.bytes_cut += bytes;
         report.records_cut += records;
@@ -164,13 +200,40 @@ pub(super) fn settle(
         // The damaged file stays as it is, under its name; the log goes on in a new one.
         let base = floor.max(end).max(data.base + 1);
         damage(report, end..base);
-        let active = ActiveSegment::prepare(env, names::SEGMENT_NEXT, false)?.install(env, base)?;
+        let active = ActiveSegment::begin(env, base)?;
         let list = closed_before(&listing.bases, stays, &active);
         return Ok(Recovered { list, active, end: base, rewrite });
     }
     let active = ActiveSegment::reopen(env, data.base, last.resume)?;
     let list = closed_before(&listing.bases, stays - 1, &active);
     Ok(Recovered { list, active, end, rewrite })
+}
+
+/// For a log none of whose segments is led to: they all lie behind its end.
+pub(super) fn set_all_aside(
+    env: &Env,
+    listing: &mut Listing,
+    end: Offset,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    aside::drop_others(env, &listing.asides, end);
+    set_segments_aside(env, listing, 0, end, report)?;
+    env.sync_names()
+}
+
+fn set_segments_aside(
+    env: &Env,
+    listing: &mut Listing,
+    from: usize,
+    end: Offset,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    for base in listing.bases.drain(from..).rev() {
+        count_behind(env, base, report)?;
+        aside::move_segment(env, end, base)?;
+        report.segments_set_aside += 1;
+    }
+    Ok(())
 }
 
 /// The segments before the active one, and that one.

@@ -125,10 +125,9 @@ impl Inner {
                 return Ok(durable);
             }
             if !self.group.try_lead() {
+                // Nothing is asked of the log here: a close under way takes no more appends, but
+                // makes durable what is there.
                 self.group.ended.wait(seen, None);
-                if self.durable_offset() < target {
-                    self.check_refusal()?;
-                }
                 continue;
             }
             // The flush that just ended may have served this caller too.
@@ -168,9 +167,9 @@ impl Inner {
             cover(&mut writer)
         };
         self.tally.flushes.fetch_add(1, Ordering::Relaxed);
-        let done = self.sync_covered(&covered);
-        let done = done.and_then(|()| self.publish_durable(&covered));
-        done.inspect_err(|error| self.poison(error))
+        self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;
+        // What fails here and is no sync can be tried again: the records are on the device.
+        self.publish_durable(&covered)
     }
 
     fn sync_covered(&self, covered: &Covered) -> Result<()> {

@@ -15,41 +15,34 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
-/// Whose log this is: by `log.meta`, else by the checkpoint, else a new one. A checkpoint that
-/// belongs to another log is dropped.
+/// Whose log this is: by `log.meta` and the checkpoint, as far as the batches bear them out; else a
+/// new one. A checkpoint that belongs to another log is dropped.
 pub(super) fn identify(
     env: &Env,
-    loaded: &mut checkpoint::Loaded,
+    (found, loaded): (Found, &mut checkpoint::Loaded),
     bases: &[Offset],
     options: &LogOptions,
     report: &mut RecoveryReport,
 ) -> Result<Meta> {
     let (storage, dir) = (&*env.storage, &*env.dir);
-    let found = match Meta::read(storage, dir)? {
+    let found = match found {
         Found::Whole(meta) => Some(meta),
         Found::Nothing | Found::Damaged => None,
     };
     let kept = loaded.state.as_ref().map(|state| state.meta);
-    let meta = match (found, kept) {
-        (Some(found), Some(kept)) if found.log_id != kept.log_id => {
-            // One of the two files was brought from elsewhere: the batches say which.
-            if seals_first_batch(env, bases, &Seal::of(kept.log_id)) {
-                rebuild_meta(env, kept, report)?
-            } else {
-                loaded.state = None;
-                found
-            }
-        }
-        (Some(found), None) if found.seal && is_anothers(env, bases, &found) => {
-            // Batches of a log whose id nobody knows any more are read without their seal.
-            report.seal_lost = true;
-            let meta = Meta { seal: false, ..found };
+    let whose = decide(env, found, kept, bases);
+    if whose.foreign_checkpoint {
+        loaded.state = None;
+    }
+    report.seal_lost = whose.seal_lost;
+    let meta = match whose.meta {
+        Some(meta) if found == Some(meta) => meta,
+        Some(meta) => {
+            report.meta_rebuilt = !whose.seal_lost;
             meta.write(storage, dir)?;
             meta
         }
-        (Some(found), _) => found,
-        (None, Some(kept)) => rebuild_meta(env, kept, report)?,
-        (None, None) => {
+        None => {
             let id = storage
                 .random()
                 .map_err(|error| Error::io("cannot get random bytes for a log id", dir, error))?;
@@ -69,23 +62,79 @@ pub(super) fn identify(
     Ok(meta)
 }
 
-fn rebuild_meta(env: &Env, meta: Meta, report: &mut RecoveryReport) -> Result<Meta> {
-    report.meta_rebuilt = true;
-    meta.write(&*env.storage, &env.dir)?;
-    Ok(meta)
+/// What the two files and the batches say together.
+#[derive(Debug)]
+pub(super) struct Whose {
+    /// `None` if nobody knows.
+    pub(super) meta: Option<Meta>,
+    /// The checkpoint is another log's.
+    pub(super) foreign_checkpoint: bool,
+    /// The batches are a log's whose id nobody knows any more: they are read without their seal.
+    pub(super) seal_lost: bool,
 }
 
-/// Whether the segments hold batches, but none that this log has sealed.
-pub(super) fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta) -> bool {
-    !seals_first_batch(env, bases, &Seal::of(meta.log_id))
-        && seals_first_batch(env, bases, &Seal::NONE)
+/// Changes nothing. `found` is from `log.meta`, `kept` from the checkpoint; either may have been
+/// brought from elsewhere, and so may a segment: most of the batches decide.
+pub(super) fn decide(
+    env: &Env,
+    found: Option<Meta>,
+    kept: Option<Meta>,
+    bases: &[Offset],
+) -> Whose {
+    let whose = |meta, foreign_checkpoint| Whose { meta, foreign_checkpoint, seal_lost: false };
+    let both = found.zip(kept).filter(|(found, kept)| found.log_id != kept.log_id);
+    let (meta, foreign_checkpoint) = match both {
+        Some((found, kept)) => {
+            let (of_found, of_kept) = (sealed(env, bases, &found), sealed(env, bases, &kept));
+            match of_kept > 0 && of_kept >= of_found {
+                true => (kept, false),
+                false => (found, true),
+            }
+        }
+        None => match found.or(kept) {
+            Some(meta) => (meta, false),
+            None => return whose(None, false),
+        },
+    };
+    if !meta.seal || !is_anothers(env, bases, &meta, found.is_some() && kept.is_some()) {
+        return whose(Some(meta), foreign_checkpoint);
+    }
+    // An id that only a foreign checkpoint vouches for is not taken.
+    let meta = found.map(|found| Meta { seal: false, ..found });
+    Whose { meta, foreign_checkpoint: true, seal_lost: true }
 }
 
-/// Whether the first readable batch of a segment was sealed by this log.
-pub(super) fn seals_first_batch(env: &Env, bases: &[Offset], seal: &Seal) -> bool {
-    bases.iter().any(|&base| {
-        let Ok(data) = SegmentData::open_sealed(env, base) else { return false };
-        let mut walker = Walker::new(0, base, Gaps::Expected);
-        matches!(walker.next(&data, seal), Ok(Step::Batch(_)))
-    })
+/// Whether the segments hold batches, but none that this log has sealed. Against two files that
+/// `agree` one batch is not enough: its seal may be damaged.
+fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> bool {
+    let seal = Seal::of(meta.log_id);
+    // The last ones first: of the log's own, one is enough.
+    let own = bases.iter().rev().any(|base| count_whole(env, *base, &seal, 1) > 0);
+    let enough = if agree { 2 } else { 1 };
+    let whole = bases.iter().map(|base| count_whole(env, *base, &Seal::NONE, enough));
+    !own && whole.sum::<usize>() >= enough
+}
+
+/// How many segments hold a batch that this log has sealed.
+fn sealed(env: &Env, bases: &[Offset], meta: &Meta) -> usize {
+    let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
+    bases.iter().filter(|base| count_whole(env, **base, &seal, 1) > 0).count()
+}
+
+/// How many whole batches under a seal a segment holds, counted up to `enough`.
+fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> usize {
+    let Ok(data) = SegmentData::open_sealed(env, base) else { return 0 };
+    let mut walker = Walker::new(0, base, Gaps::Expected);
+    let mut count = 0;
+    while count < enough {
+        match walker.next(&data, seal) {
+            Ok(Step::Batch(_)) => count += 1,
+            Ok(Step::Damage(_)) => match walker.resync(&data, seal, Offset::MAX) {
+                Ok(Some(_)) => {}
+                _ => break,
+            },
+            _ => break,
+        }
+    }
+    count
 }

@@ -39,21 +39,24 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
     let mut report = RecoveryReport::default();
     let medium = storage.medium(&dir);
     let torn_bytes = choose_media(&medium, &options, &mut report);
-    let mapped = choose_mode(&*storage, &dir, medium, options.io_mode, &mut report)?;
     let mut env = Env {
         storage,
         dir,
         names: Some(lock),
         seal: Seal::NONE,
-        mapped,
+        mapped: false,
         segment_bytes: options.segment_bytes,
         index_interval_bytes: options.index_interval_bytes,
         torn_bytes,
     };
+    // What a later version wrote is refused before anything is changed.
     let mut listing = list(&env, &mut report)?;
     let mut loaded = checkpoint::load(&env)?;
+    let found = Meta::read(&*env.storage, &env.dir)?;
+    env.mapped = choose_mode(&env, medium, options.io_mode, &mut report)?;
+    remove_unfinished(&env, &listing.unfinished)?;
     report.checkpoint_slots_damaged = loaded.damaged_slots as u64;
-    let meta = identify(&env, &mut loaded, &listing.bases, &options, &mut report)?;
+    let meta = identify(&env, (found, &mut loaded), &listing.bases, &options, &mut report)?;
     if meta.seal {
         env.seal = Seal::of(meta.log_id);
     }
@@ -192,13 +195,12 @@ fn choose_media(
 
 /// Whether files are mapped, and why; both ways give the same files.
 fn choose_mode(
-    storage: &dyn Storage,
-    dir: &Path,
+    env: &Env,
     mut medium: Medium,
     asked: IoMode,
     report: &mut RecoveryReport,
 ) -> Result<bool> {
-    if asked == IoMode::Auto && medium.unmappable.is_none() && !can_reserve(storage, dir) {
+    if asked == IoMode::Auto && medium.unmappable.is_none() && !can_reserve(env) {
         medium.unmappable = Some("it cannot reserve blocks");
     }
     let unfit = match asked {
@@ -211,7 +213,7 @@ fn choose_mode(
         (IoMode::Mapped, None) => (true, "asked for".to_owned()),
         (IoMode::Mapped, Some(why)) => {
             let text = format!("files here cannot be mapped for writing: {why}");
-            return Err(Error::new(ErrorKind::Unsupported, text).at(dir));
+            return Err(Error::new(ErrorKind::Unsupported, text).at(&env.dir));
         }
         (IoMode::Positioned, _) => (false, "asked for".to_owned()),
     };
@@ -222,12 +224,12 @@ fn choose_mode(
 
 /// Whether the filesystem reserves blocks: ext2 and ext3 pass for ext4 and do not. Any other
 /// trouble is left to those who meet it.
-fn can_reserve(storage: &dyn Storage, dir: &Path) -> bool {
-    let path = dir.join(PROBE);
+fn can_reserve(env: &Env) -> bool {
+    let path = env.dir.join(PROBE);
     let probe = || -> std::io::Result<()> {
-        let file = storage.create_new(&path)?;
+        let file = env.storage.create_new(&path)?;
         let reserved = file.allocate(0, 1);
-        storage.unlink(&path)?;
+        env.storage.unlink(&path)?;
         reserved
     };
     !probe().is_err_and(|error| error.kind() == std::io::ErrorKind::Unsupported)
@@ -236,7 +238,7 @@ fn can_reserve(storage: &dyn Storage, dir: &Path) -> bool {
 /// The file [`can_reserve`] makes for a moment.
 const PROBE: &str = "probe.new";
 
-/// The segments there are, and what was set aside; removes files that were being made.
+/// The segments there are, what was set aside, and files that were being made.
 fn list(env: &Env, report: &mut RecoveryReport) -> Result<Listing> {
     let dir = &env.dir;
     let entries = env
@@ -247,22 +249,32 @@ fn list(env: &Env, report: &mut RecoveryReport) -> Result<Listing> {
     for entry in entries {
         let name = entry.name.unwrap_or_else(|| "(a name that is not UTF-8)".to_owned());
         let regular = entry.kind == FileKind::File;
+        let is_ours = name == names::META || name == names::CHECKPOINT;
         match names::parse_segment_file(&name) {
             Some((base, Part::Log)) if regular => listing.bases.push(base),
             Some((_, Part::Index | Part::TimeIndex)) if regular => {}
-            _ if regular && (name == names::META || name == names::CHECKPOINT) => {}
+            _ if regular && is_ours => {}
             _ if regular && names::parse_aside_file(&name).is_some() => listing.asides.push(name),
-            _ if regular && is_unfinished(&name) => {
-                let path = dir.join(&name);
-                env.storage
-                    .unlink(&path)
-                    .map_err(|error| Error::io("cannot remove an unfinished file", &path, error))?;
+            _ if regular && is_unfinished(&name) => listing.unfinished.push(name),
+            _ if is_ours && entry.kind == FileKind::Dir => {
+                let text = "a directory lies where the log keeps a file; move it away";
+                return Err(Error::invalid(text).at(&dir.join(name)));
             }
             _ => note(&mut report.foreign_files, name),
         }
     }
     listing.bases.sort_unstable();
     Ok(listing)
+}
+
+fn remove_unfinished(env: &Env, names: &[String]) -> Result<()> {
+    for name in names {
+        let path = env.dir.join(name);
+        env.storage
+            .unlink(&path)
+            .map_err(|error| Error::io("cannot remove an unfinished file", &path, error))?;
+    }
+    Ok(())
 }
 
 fn is_unfinished(name: &str) -> bool {

@@ -18,7 +18,7 @@ use crate::log::chain;
 use crate::log::report::{ConsumerMoved, RecoveryReport};
 use crate::log::rewrite;
 use crate::sys::{Access, FileKind};
-use crate::words::error::{Error, Result};
+use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
 
@@ -29,6 +29,8 @@ pub(super) struct Listing {
     pub(super) bases: Vec<Offset>,
     /// Names of files that earlier recoveries set aside.
     pub(super) asides: Vec<String>,
+    /// Names of files that were being made.
+    pub(super) unfinished: Vec<String>,
 }
 
 /// The segments as recovery leaves them.
@@ -53,6 +55,11 @@ pub(super) fn recover(
     let floor = durable
         .map(|consumer| consumer.committed)
         .fold(state.recovery_point.max(state.log_start), Offset::max);
+    let connected = state.recovery_point.max(state.log_start);
+    if !report.checkpoint_lost && listing.bases.first().is_some_and(|base| *base > connected) {
+        // Nothing leads to any of these from what is known: all of it lies behind the end.
+        chain::set_all_aside(env, listing, connected, report)?;
+    }
     let Some(&last) = listing.bases.last() else {
         return begin(env, floor, state, report);
     };
@@ -103,7 +110,7 @@ fn begin(
     }
     state.clean = None;
     state.cut = base;
-    let active = ActiveSegment::prepare(env, names::SEGMENT_NEXT, false)?.install(env, base)?;
+    let active = ActiveSegment::begin(env, base)?;
     let list = vec![Arc::clone(&active.segment)];
     move_consumers_back(state, base, report);
     Ok(Recovered { list, active, end: base, rewrite: None })
@@ -153,31 +160,41 @@ fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Resul
 }
 
 /// Lets the log continue at `floor`, above what was found: offsets that were durable or shown as
-/// such are never assigned again (I2, I17). An empty batch stands over what is missing.
+/// such are never assigned again (I2, I17). An empty batch stands over what is missing; where there
+/// is no room for it, or so many were never there, a hole does, which readers report.
 fn continue_at(env: &Env, found: &mut Recovered, floor: Offset) -> Result<()> {
-    let last = Offset::new(floor.get() - 1);
-    let Ok(missing) = i32::try_from(floor - found.end) else {
-        // So many were never there: a hole, which readers report.
-        let next = ActiveSegment::prepare(env, names::SEGMENT_NEXT, false)?.install(env, floor)?;
-        found.list.push(Arc::clone(&next.segment));
-        found.active = next;
-        found.end = floor;
-        return Ok(());
+    let filled = match i32::try_from(floor - found.end) {
+        Ok(missing) => match fill_gap(env, found, missing) {
+            Err(error) if error.kind() == ErrorKind::OutOfSpace => false,
+            filled => filled.map(|()| true)?,
+        },
+        Err(_) => false,
     };
+    if !filled {
+        go_on_in_new(env, found, floor)?;
+    }
+    found.end = floor;
+    Ok(())
+}
+
+fn fill_gap(env: &Env, found: &mut Recovered, missing: i32) -> Result<()> {
+    let last = found.end + (i64::from(missing) - 1);
     // On a medium that tears nothing is written behind durable bytes without a copy of them.
     let unsafe_here = env.torn_bytes.is_some() && !found.active.is_empty();
     if unsafe_here || !found.active.has_room(HEADER_BYTES, last) {
-        found.active.seal(env)?;
-        let next =
-            ActiveSegment::prepare(env, names::SEGMENT_NEXT, false)?.install(env, found.end)?;
-        found.list.push(Arc::clone(&next.segment));
-        found.active = next;
+        go_on_in_new(env, found, found.end)?;
     }
     let mut gap = Vec::new();
     encode_gap(&mut gap, missing);
     stamp(&mut gap, found.end.get(), &env.seal);
-    found.active.append(&gap, last, -1, 0)?;
-    found.end = floor;
+    found.active.append(&gap, last, -1, 0)
+}
+
+fn go_on_in_new(env: &Env, found: &mut Recovered, base: Offset) -> Result<()> {
+    found.active.seal(env)?;
+    let next = ActiveSegment::begin(env, base)?;
+    found.list.push(Arc::clone(&next.segment));
+    found.active = next;
     Ok(())
 }
 

@@ -422,6 +422,7 @@ fn a_failed_reservation_gives_back_what_the_filesystem_had_added() {
     let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
     let big = options(IoMode::Mapped).segment_bytes(1 << 20);
     let log = open_on(Arc::new(script.clone()), tmp.path(), big).unwrap();
+    log.append("reserves the first blocks").unwrap();
     script.refuse("allocate", ENOSPC);
     while log.append([b'x'; 1000].as_slice()).is_ok() {}
     let segment = tmp.path().join("00000000000000000000.log");

@@ -529,7 +529,7 @@ impl World {
         let before = offsets();
         let years = [-60_i64, -20, 30, 2000, 0][usize::from(n) % 5];
         self.disk.set_wall(1_790_000_000_000 + years * 31_557_600_000);
-        self.disk.set_clock_synchronised(n % 2 == 0);
+        self.disk.set_clock_synchronised(n.is_multiple_of(2));
         laws::v15_the_wall_clock_orders_nothing(&before, &offsets())
     }
 

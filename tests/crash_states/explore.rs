@@ -248,7 +248,7 @@ impl Run {
             return Ok(());
         }
         self.tally.recovered.fetch_add(1, Ordering::Relaxed);
-        let deep = mix(key) % self.job.effort.deep_one_in == 0;
+        let deep = mix(key).is_multiple_of(self.job.effort.deep_one_in);
         let copy = (deep && depth > 0).then(|| cut.kill());
         let level = if deep { Level::Deep } else { Level::Base };
         oracle::check(cut, how, model, &self.job.setup, level)

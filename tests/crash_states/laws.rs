@@ -215,7 +215,7 @@ pub(crate) fn v8_recovery_is_deterministic(one: &(Image, Seen), two: &(Image, Se
 pub(crate) fn v8_recovery_is_idempotent(one: &(Image, Seen), two: &(Image, Seen)) -> Law {
     same_files("by another recovery", &one.0, &two.0, |name| name == "checkpoint")?;
     let (seen, report) = (&two.1, &two.1.report);
-    let cut = (report.bytes_cut, report.records_cut, report.segments_removed);
+    let cut = (report.bytes_cut, report.records_cut, report.segments_set_aside);
     holds(8, cut == (0, 0, 0), || format!("the second recovery cut again: {report:?}"))?;
     let (first, second) = (&one.1, seen);
     let before = (first.start, first.end, &first.batches);
@@ -257,9 +257,9 @@ pub(crate) fn v10_damage_is_isolated(
     model: &Model,
 ) -> Law {
     let mut position = log.log_start_offset().get();
-    let mut reader = or_broken(10, log.reader(OffsetSpec::Earliest))?;
+    let reader = or_broken(10, log.reader(OffsetSpec::Earliest))?;
     let mut hits = 0;
-    while let Some(next) = reader.next() {
+    for next in reader {
         match next {
             Ok(batch) => {
                 v2_only_what_was_appended(&batch, position, model)?;
@@ -369,7 +369,7 @@ pub(crate) fn v18_the_report_is_honest(
     let report = &seen.report;
     holds(18, report.clean == clean, || format!("clean mark {clean}: {report:?}"))?;
     holds(18, !duty.model.closed || closed, || "an acknowledged close left no mark".to_owned())?;
-    let found = (report.bytes_cut, report.records_cut, report.segments_removed);
+    let found = (report.bytes_cut, report.records_cut, report.segments_set_aside);
     let counted = (chain.bytes_behind, chain.records_behind, chain.segments_behind);
     holds(18, found == counted, || {
         format!("bytes, records, segments cut {found:?}, counted {counted:?}: {report:?}")
@@ -401,8 +401,8 @@ pub(crate) fn look(log: &Log, model: &Model) -> Result<Seen, Violation> {
     let start = log.log_start_offset().get();
     let mut expected = start;
     let mut batches = Vec::new();
-    let mut reader = or_broken(2, log.reader(OffsetSpec::Earliest))?;
-    while let Some(next) = reader.next() {
+    let reader = or_broken(2, log.reader(OffsetSpec::Earliest))?;
+    for next in reader {
         let batch = or_broken(2, next)?;
         v2_only_what_was_appended(&batch, expected, model)?;
         expected = batch.next_offset().get();

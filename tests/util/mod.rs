@@ -6,7 +6,7 @@
 //!
 //! | tests | what only the system has |
 //! |---|---|
-//! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but for formats | processes |
+//! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but formats | processes |
 //! | `commits_survive_the_death_of_the_process` | both: a child aborts, a simulated one is killed |
 //! | `concurrency`, `append_at` | threads that race in real time |
 //! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
@@ -22,6 +22,7 @@
 )]
 
 pub(crate) mod fixture;
+pub(crate) mod followed;
 pub(crate) mod place;
 
 use std::fs;

@@ -21,7 +21,7 @@ use crate::log::chain::begins_whole;
 use crate::log::follow::no_log;
 use crate::log::follow::regime::{News, Regime, Slot};
 use crate::log::follow::tail::{Seen, Tail};
-use crate::log::identify::{is_anothers, seals_first_batch};
+use crate::log::identify::decide;
 use crate::sys::{Access, FileKind, Pinned, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -572,19 +572,8 @@ fn identify(env: &Env, kept: Option<&State>, bases: &[Offset]) -> Result<(Option
         MetaFound::Whole(meta) => Some(meta),
         MetaFound::Nothing | MetaFound::Damaged => None,
     };
-    let kept = kept.map(|state| state.meta);
-    let meta = match (found, kept) {
-        (Some(found), Some(kept)) if found.log_id != kept.log_id => {
-            let of_kept = seals_first_batch(env, bases, &Seal::of(kept.log_id));
-            if of_kept { kept } else { found }
-        }
-        (Some(found), None) if found.seal && is_anothers(env, bases, &found) => {
-            Meta { seal: false, ..found }
-        }
-        (Some(found), _) => found,
-        (None, Some(kept)) => kept,
-        (None, None) => return Ok((None, Seal::NONE)),
-    };
+    let whose = decide(env, found, kept.map(|state| state.meta), bases);
+    let Some(meta) = whose.meta else { return Ok((None, Seal::NONE)) };
     let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
     Ok((Some(meta.log_id), seal))
 }
