@@ -254,62 +254,75 @@ fn exports_under_load_are_prefixes_of_the_log() {
 }
 
 /// For `tests/campaign/run export`, as a child: a log with all that a record can be, over several
-/// segments, and a mirror with gaps; both exported, each with the lines that Kafka's console
-/// consumer has to print.
+/// segments; a mirror with gaps; the first log from a start inside a segment. Each exported, with
+/// its offsets and the lines that Kafka's console consumer has to print.
 #[test]
 fn the_campaign_gets_its_exports() {
     let Some((role, dir)) = child_role() else { return };
     assert_eq!(role, "make exports");
     let log = manual(IoMode::Auto).segment_bytes(64 << 10).open(dir.join("log")).unwrap();
     for n in 0..4000_i64 {
-        let record = |n: i64| {
-            let value = format!("value {n} {}", "v".repeat(usize::try_from(n * 7 % 90).unwrap()));
-            let record = match n % 11 {
-                0 => NewRecord::tombstone(format!("key {n}")),
-                1..4 => NewRecord::new(value),
-                _ => NewRecord::new(value).key(format!("key {n}")),
-            };
-            let record = match n % 5 {
-                0 => record.header("first", format!("h{n}")).header_without_value("second"),
-                1 => record.header("first", ""),
-                _ => record,
-            };
-            record.timestamp(Timestamp::from_millis(1_790_000_000_000 + n * 7919 % 100_000))
-        };
         match n % 4 {
-            0 => drop(log.append(record(n)).unwrap()),
-            1 => drop(log.append_batch((n..n + 3).map(record)).unwrap()),
+            0 => drop(log.append(campaign_record(n)).unwrap()),
+            1 => drop(log.append_batch((n..n + 3).map(campaign_record)).unwrap()),
             _ => {}
         }
     }
     log.flush().unwrap();
-    let (mirror, _) = mirror_with_gaps(IoMode::Auto, &dir);
-    for (name, log) in [("plain-0", &log), ("gaps-0", &mirror)] {
-        let report = log.export(dir.join(name)).unwrap();
-        assert!(report.segments > 3);
-        let lines: String = read_all(log).iter().map(consumed).collect();
-        fs::write(dir.join(format!("{name}.expected")), lines).unwrap();
-        fs::write(dir.join(format!("{name}.end")), report.log_end_offset.to_string()).unwrap();
-        println!("{name}: {}", serde_json::to_string(&report).unwrap());
-    }
+    let all = read_all(&log);
+    export_for_campaign(&log, &dir, "plain", &all);
+    let (mirror, records) = mirror_with_gaps(IoMode::Auto, &dir);
+    export_for_campaign(&mirror, &dir, "gaps", &records);
+    // Inside a batch of three, inside a segment.
+    log.delete_records(Offset::new(2222)).unwrap();
+    let report = export_for_campaign(&log, &dir, "later", &all);
+    assert_eq!(report.log_start_offset, Offset::new(2221));
+}
+
+fn campaign_record(n: i64) -> NewRecord<'static> {
+    let value = format!("value {n} {}", "v".repeat(usize::try_from(n * 7 % 90).unwrap()));
+    let record = match n % 11 {
+        0 => NewRecord::tombstone(format!("key {n}")),
+        1..4 => NewRecord::new(value),
+        4 => NewRecord::new("").key(format!("key {n}")),
+        5 => NewRecord::new(value).key(vec![0xff, 0, 0x80]),
+        6 => NewRecord::default(),
+        _ => NewRecord::new(value).key(format!("key {n}")),
+    };
+    let record = match n % 5 {
+        0 => record.header("first", format!("h{n}")).header_without_value("second"),
+        1 => record.header("first", ""),
+        _ => record,
+    };
+    record.timestamp(Timestamp::from_millis(1_790_000_000_000 + n * 7919 % 100_000))
+}
+
+fn export_for_campaign(log: &Log, dir: &Path, topic: &str, all: &[Owned]) -> ExportReport {
+    let report = log.export(dir.join(format!("{topic}-0"))).unwrap();
+    assert!(report.segments > 2 && report.damaged_ranges == 0, "{report:?}");
+    let (start, end) = (report.log_start_offset.get(), report.log_end_offset.get());
+    let lines: Vec<u8> =
+        all.iter().filter(|record| record.offset >= start).flat_map(consumed).collect();
+    fs::write(dir.join(format!("{topic}.expected")), lines).unwrap();
+    fs::write(dir.join(format!("{topic}.offsets")), format!("{start} {end}\n")).unwrap();
+    println!("export: {topic}: {}", serde_json::to_string(&report).unwrap());
+    report
 }
 
 /// A record as the console consumer prints it: time, offset, headers, key and value.
-fn consumed(record: &Owned) -> String {
-    let text = |bytes: &Option<Vec<u8>>| match bytes {
-        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        None => "null".to_owned(),
-    };
-    let headers = record.headers.iter().map(|(name, value)| format!("{name}:{}", text(value)));
+fn consumed(record: &Owned) -> Vec<u8> {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().unwrap_or(b"<null>".to_vec());
+    let headers = record.headers.iter().map(|(name, value)| {
+        let mut header = format!("{name}:").into_bytes();
+        header.extend(bytes(value));
+        header
+    });
     let headers = match record.headers.is_empty() {
-        true => "NO_HEADERS".to_owned(),
-        false => headers.collect::<Vec<_>>().join(","),
+        true => b"NO_HEADERS".to_vec(),
+        false => headers.collect::<Vec<_>>().join(b",".as_slice()),
     };
-    format!(
-        "CreateTime:{}\tOffset:{}\t{headers}\t{}\t{}\n",
-        record.timestamp,
-        record.offset,
-        text(&record.key),
-        text(&record.value)
-    )
+    let place = format!("CreateTime:{}\tOffset:{}", record.timestamp, record.offset).into_bytes();
+    let mut line = [place, headers, bytes(&record.key), bytes(&record.value)].join(&b'\t');
+    line.push(b'\n');
+    line
 }
