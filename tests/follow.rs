@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forebay::{
     ErrorKind, FollowReader, IoMode, Log, Offset, OffsetSpec, ReadOnlyLog, ReadOnlyOptions,
-    Visibility,
+    Timestamp, Visibility,
 };
 use util::fixture::{self, Fixture, fill};
 use util::followed::{all, drain, follow, picture};
@@ -385,4 +385,67 @@ fn another_log_in_the_same_place_is_a_conflict() {
     assert!(seen <= 9 && reader.next().is_none());
     fs::remove_dir_all(dir.path()).unwrap();
     assert_eq!(kind(followed.refresh()), ErrorKind::NotFound);
+}
+
+/// As the writer finds them, for every time there is, in each state of the files.
+#[test]
+fn times_are_found_where_the_writer_finds_them() {
+    let spec = |time| OffsetSpec::Timestamp(Timestamp::from_millis(time));
+    for mode in MODES {
+        let dir = scratch();
+        let mut truth = Vec::new();
+        let mut log = fixture::options(mode).open(dir.path()).unwrap();
+        let followed = follow(mode, dir.path());
+        for round in 0..6 {
+            fill(&log, &mut truth, 14);
+            if round == 2 {
+                log.close().unwrap();
+                log = fixture::options(mode).open(dir.path()).unwrap();
+            }
+            if round == 4 {
+                log.delete_records(Offset::new(50)).unwrap();
+                for path in util::files(dir.path()) {
+                    let index = path.extension().is_some_and(|name| name == "timeindex");
+                    let _ = index.then(|| fs::remove_file(path).unwrap());
+                }
+            }
+            let start = usize::try_from(log.log_start_offset().get()).unwrap();
+            let later = follow(mode, dir.path());
+            let times = truth.iter().flat_map(|record| [record.timestamp, record.timestamp + 1]);
+            for time in times.chain([i64::MIN, -1, 0, i64::MAX]) {
+                let found = truth.iter().skip(start).find(|record| record.timestamp >= time);
+                let found = found.map_or(log.log_end_offset().get(), |record| record.offset);
+                assert_eq!(log.reader(spec(time)).unwrap().next_offset().get(), found);
+                for followed in [&followed, &later] {
+                    let reader = followed.reader(spec(time)).unwrap();
+                    assert_eq!(reader.next_offset().get(), found, "{mode:?} {round} {time}");
+                }
+            }
+        }
+        // A segment that is gone from the middle is passed by; reading tells of it.
+        let files = segments(dir.path());
+        let middle = files.len() / 2;
+        let base = |at: usize| files[at].file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        let hole: std::ops::Range<i64> = base(middle)..base(middle + 1);
+        fs::remove_file(&files[middle]).unwrap();
+        let followed = follow(mode, dir.path());
+        for time in truth.iter().map(|record| record.timestamp) {
+            let mut reader = followed.reader(spec(time)).unwrap();
+            let seen = truth.iter().skip(reader.next_offset().get().try_into().unwrap());
+            let due = |record: &&Owned| record.timestamp >= time && !hole.contains(&record.offset);
+            assert_eq!(seen.clone().find(due).map(|r| r.offset), seen.map(|r| r.offset).next());
+            reader.seek(spec(time)).unwrap();
+        }
+    }
+}
+
+/// What a snapshot or an export has not finished is no log yet.
+#[test]
+fn an_unfinished_copy_is_refused() {
+    let dir = scratch();
+    util::ten(IoMode::Mapped, dir.path()).close().unwrap();
+    fs::write(dir.path().join("unfinished-copy"), "x").unwrap();
+    assert_eq!(kind(Log::open_read_only(dir.path())), ErrorKind::InvalidArgument);
+    fs::remove_file(dir.path().join("unfinished-copy")).unwrap();
+    assert_eq!(all(&Log::open_read_only(dir.path()).unwrap()).0.len(), 10);
 }

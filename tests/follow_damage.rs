@@ -60,7 +60,7 @@ fn at_the_tail_only_whole_batches_exist() {
     }
 }
 
-/// I13: every byte of every file is flipped, in one of four kinds of log: only true records are
+/// I13: bytes of every file are flipped, others in each of four kinds of log: only true records are
 /// read, and what is missing in sealed segments, or below the recovery point, is told.
 #[test]
 fn a_flipped_byte_is_never_read_and_never_hidden() {
@@ -72,7 +72,7 @@ fn a_flipped_byte_is_never_read_and_never_hidden() {
             fixture.put(&Place::at(dir.path()));
             for (name, bytes) in &fixture.files {
                 let path = dir.path().join(name);
-                let step = if name == "checkpoint" { 41 } else { 4 };
+                let step = if name == "checkpoint" { 41 } else { 11 };
                 let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
                 for place in (first..used).step_by(step) {
                     let mut flipped = bytes.clone();
@@ -116,10 +116,10 @@ fn check(fixture: &Fixture, dir: &Path, what: &str) {
     }
 }
 
-/// Every segment is cut at every length: the last one ends there, another one is damaged.
+/// Every segment is cut at lengths of every kind: the last one ends there, another one is damaged.
 #[test]
 fn a_cut_file_ends_the_log_or_is_told() {
-    for mode in MODES {
+    for (at, mode) in MODES.into_iter().enumerate() {
         let fixture = Fixture::killed(mode, Ground::System, 30, 10);
         let dir = scratch();
         fixture.put(&Place::at(dir.path()));
@@ -127,7 +127,10 @@ fn a_cut_file_ends_the_log_or_is_told() {
         for name in &names {
             let bytes = fixture.bytes(name);
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            for length in 0..used {
+            let places = fixture.batches.iter().filter(|batch| batch.1 == *name);
+            let edges: Vec<usize> = places.map(|batch| batch.2.start).collect();
+            let near = |length: &usize| edges.iter().any(|edge| edge.abs_diff(*length) < 3);
+            for length in (0..used).filter(|length| length % 16 == at * 9 || near(length)) {
                 fs::write(dir.path().join(name), &bytes[..length]).unwrap();
                 let last = names.last() == Some(name);
                 let what = if last { format!("checkpoint {length}") } else { format!("{length}") };
@@ -248,6 +251,67 @@ fn foreign_files_are_passed_by() {
                 assert!(lost.is_empty(), "{name}: {lost:?}");
                 assert!(before == picture(dir.path()));
             }
+        }
+    }
+}
+
+/// A copy that broke off, under the name of an offset inside a segment: it hides nothing, neither
+/// what is there nor what is still to come (I4).
+#[test]
+fn a_piece_of_a_segment_beside_it_hides_no_record() {
+    for mode in MODES {
+        for fixture in
+            [Fixture::closed(mode, Ground::System), Fixture::killed(mode, Ground::System, 20, 25)]
+        {
+            let mut truth = fixture.records.clone();
+            for (offsets, name, places) in &fixture.batches {
+                let piece = format!("{:020}.log", offsets.start);
+                if fixture.files.iter().any(|(name, _)| *name == piece) {
+                    continue;
+                }
+                let dir = scratch();
+                fixture.put(&Place::at(dir.path()));
+                fs::write(dir.path().join(&piece), &fixture.bytes(name)[places.clone()]).unwrap();
+                let followed = follow(mode, dir.path());
+                let (found, lost) = all(&followed);
+                assert_eq!((&found, &lost), (&fixture.records, &Vec::new()), "{mode:?} {piece}");
+                for from in 0..fixture.end() {
+                    let mut reader = followed.reader(at(from)).unwrap();
+                    let batch = reader.next().unwrap().unwrap();
+                    let first = &util::records(&batch)[0];
+                    assert_eq!(*first, truth[usize::try_from(from).unwrap()], "{piece} {from}");
+                }
+                let mut latest = followed.reader(OffsetSpec::Latest).unwrap();
+                let log = fixture::options(mode).open(dir.path()).unwrap();
+                fixture::fill(&log, &mut truth, 1);
+                assert_eq!(drain(&mut latest).0, truth[fixture.records.len()..], "{piece}");
+                truth.truncate(fixture.records.len());
+            }
+        }
+    }
+}
+
+/// A checkpoint and a `log.meta` of another log: the batches are read all the same, and what that
+/// checkpoint says of offsets is not believed.
+#[test]
+fn the_small_files_of_another_log_hide_no_record() {
+    for mode in MODES {
+        let (dir, other) = (scratch(), scratch());
+        let log = util::ten(mode, other.path());
+        log.flush().unwrap();
+        log.delete_records(forebay::Offset::new(9)).unwrap();
+        log.close().unwrap();
+        let fixture = Fixture::killed(mode, Ground::System, 20, 25);
+        for damage in [false, true] {
+            fixture.put(&Place::at(dir.path()));
+            for name in ["checkpoint", "log.meta"] {
+                fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
+            }
+            if damage {
+                fs::write(dir.path().join("log.meta"), "?").unwrap();
+            }
+            let followed = follow(mode, dir.path());
+            assert_eq!(all(&followed), (fixture.records.clone(), Vec::new()), "{mode:?} {damage}");
         }
     }
 }

@@ -43,8 +43,7 @@ const NOT_OURS: [&str; 4] = ["tests/data", "fuzz/artifacts", "fuzz/corpus", "fuz
 
 /// The invariants of the design. Each is named by at least one
 /// test, in its doc, its name or its file's doc.
-const BUILT: [u32; 20] =
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20];
+const BUILT: [u32; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20];
 
 /// All files of the repository that people wrote, by path.
 fn repository() -> Vec<File> {

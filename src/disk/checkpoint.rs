@@ -56,6 +56,44 @@ pub(crate) struct Checkpoint {
     buffer: Vec<u8>,
 }
 
+/// The slots of a checkpoint's bytes, one after the other: where each begins, its bytes, and what
+/// it says.
+///
+/// Inside a slot may lie what looks like one: copies of tails hold whatever was appended. So only
+/// where slots begin is looked. A file of a wrong length does not say where that is: there every
+/// page is looked at but those of a whole slot, so that it still gives what it holds.
+struct Slots<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    slot_bytes: usize,
+    /// The length is one that a checkpoint has.
+    regular: bool,
+}
+
+impl Slots<'_> {
+    fn of(bytes: &[u8]) -> Slots<'_> {
+        let least = bytes.len().div_ceil(AREAS * SLOTS).max(CHECKPOINT_SLOT_BYTES);
+        let slot_bytes = least.next_power_of_two();
+        let regular = bytes.len() == AREAS * SLOTS * slot_bytes;
+        Slots { bytes, at: 0, slot_bytes, regular }
+    }
+}
+
+impl<'a> Iterator for Slots<'a> {
+    type Item = (usize, &'a [u8], Result<(u64, State), DecodeError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.at;
+        let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty())?;
+        let step = if self.regular { self.slot_bytes } else { CHECKPOINT_SLOT_BYTES };
+        let decoded = State::decode(rest);
+        let taken = if decoded.is_ok() { State::slot_length(rest) } else { 1 };
+        let slot = rest.get(..taken.next_multiple_of(step)).unwrap_or(rest);
+        self.at = start + slot.len();
+        Some((start, slot, decoded))
+    }
+}
+
 /// Reads the newest state. A file that is not there, or holds nothing whole, gives none.
 pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
     let path = env_dir.dir.join(names::CHECKPOINT);
@@ -63,24 +101,25 @@ pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
     let Some(bytes) = read_small(&*env_dir.storage, &path, CHECKPOINT_FILE_BYTES_MAX)? else {
         return Ok(loaded);
     };
-    let slot_bytes = (bytes.len() / (AREAS * SLOTS)).max(CHECKPOINT_SLOT_BYTES);
-    loaded.slot_bytes = slot_bytes.next_multiple_of(CHECKPOINT_SLOT_BYTES);
-    // Every page is looked at, so that a file of the wrong length still gives what it holds.
-    for (page, start) in (0..bytes.len()).step_by(CHECKPOINT_SLOT_BYTES).enumerate() {
-        let slot = bytes.get(start..).unwrap_or_default();
-        match State::decode(slot) {
+    let slots = Slots::of(&bytes);
+    let slot_bytes = slots.slot_bytes;
+    if slots.regular {
+        loaded.slot_bytes = slot_bytes;
+    }
+    for (start, slot, decoded) in slots {
+        match decoded {
             Ok((number, state)) if loaded.state.is_none() || number > loaded.number => {
                 loaded.state = Some(state);
                 loaded.number = number;
                 loaded.position = start;
-                loaded.area = page * CHECKPOINT_SLOT_BYTES / (loaded.slot_bytes * SLOTS);
+                loaded.area = start / (slot_bytes * SLOTS);
             }
             Ok(_) => {}
             Err(DecodeError { what: NEWER, .. }) => {
                 return Err(Error::new(ErrorKind::UnsupportedFormat, NEWER).at(&path));
             }
             Err(_) => {
-                let first_of_slot = start % loaded.slot_bytes == 0;
+                let first_of_slot = start % slot_bytes == 0;
                 loaded.damaged_slots += usize::from(first_of_slot && !State::is_unused(slot));
             }
         }
@@ -101,19 +140,15 @@ pub(crate) struct Glance {
 /// what is not whole and changed is being written.
 pub(crate) fn glance(bytes: &[u8], before: &[u8]) -> Result<Glance, DecodeError> {
     let mut found = Glance::default();
-    for start in (0..bytes.len()).step_by(CHECKPOINT_SLOT_BYTES) {
-        let slot = bytes.get(start..).unwrap_or_default();
-        match State::decode(slot) {
+    for (start, slot, decoded) in Slots::of(bytes) {
+        match decoded {
             Ok((number, state)) => {
                 if found.newest.as_ref().is_none_or(|(newest, _)| number > *newest) {
                     found.newest = Some((number, state));
                 }
             }
             Err(error) if error.what == NEWER => return Err(error),
-            Err(_) => {
-                let page = start..(start + CHECKPOINT_SLOT_BYTES).min(bytes.len());
-                found.torn |= bytes.get(page.clone()) != before.get(page);
-            }
+            Err(_) => found.torn |= before.get(start..start + slot.len()) != Some(slot),
         }
     }
     Ok(found)

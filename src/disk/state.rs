@@ -213,6 +213,12 @@ impl State {
         bytes.starts_with(&unused)
     }
 
+    /// How long a slot says it is.
+    pub(crate) fn slot_length(bytes: &[u8]) -> usize {
+        let length = bytes.get(8..12).and_then(|field| field.first_chunk::<4>());
+        length.map_or(0, |length| u32::from_be_bytes(*length) as usize)
+    }
+
     /// Reads a slot: its number and state.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, State), DecodeError> {
         let mut fields = Fields { rest: bytes, position: 0 };

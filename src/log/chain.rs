@@ -101,7 +101,7 @@ pub(super) fn begins_whole(env: &Env, base: Offset) -> bool {
 
 /// Whether the batches of a segment go beyond where the next one begins. Its index leaves little of
 /// it to be read.
-fn reaches_over(env: &Env, base: Offset, next: Offset) -> bool {
+pub(super) fn reaches_over(env: &Env, base: Offset, next: Offset) -> bool {
     let end = || -> Result<Offset> {
         let data = SegmentData::open_sealed(env, base)?;
         let (position, offset) = data.floor(env, next)?;

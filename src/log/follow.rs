@@ -18,6 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::target;
 use crate::log::follow::watch::Watch;
 use crate::log::options::{IoMode, millis};
 use crate::log::{Log, OffsetSpec, Visibility};
@@ -157,8 +158,8 @@ impl Log {
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if there is no log;
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `dir` is a file;
-    /// [`ReadOnly`](ErrorKind::ReadOnly) if the files may not be read;
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `dir` is a file, or holds a snapshot that
+    /// is not complete; [`ReadOnly`](ErrorKind::ReadOnly) if the files may not be read;
     /// [`UnsupportedFormat`](ErrorKind::UnsupportedFormat) if a newer version wrote them;
     /// [`Io`](ErrorKind::Io) as the system says.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<ReadOnlyLog> {
@@ -182,6 +183,7 @@ fn open_on(
         }
         None => return Err(no_log(&dir)),
     }
+    target::check_finished(&*storage, &dir)?;
     let unmappable = storage.medium(&dir).unmappable;
     let mapped = match (options.io_mode, unmappable) {
         (IoMode::Positioned, _) => false,

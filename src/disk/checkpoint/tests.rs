@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::codec::seal::Seal;
 use crate::disk::meta::Meta;
-use crate::disk::state::ConsumerState;
+use crate::disk::state::{ConsumerState, TailCopy};
 use crate::sys::OsStorage;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -138,5 +138,71 @@ fn a_destroyed_page_costs_at_most_the_newest_changes() {
             assert!(loaded.state.unwrap().recovery_point.get() >= point - 1);
         }
         fs::write(&path, &whole).unwrap();
+    }
+}
+
+/// A copy of a tail holds whatever was appended: a checkpoint's slot, say, of another log or an
+/// older time, at every place of a page.
+#[test]
+fn what_looks_like_a_slot_inside_a_slot_is_none() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = Env { torn_bytes: Some(4096), ..env(tmp.path(), false) };
+    let path = tmp.path().join(names::CHECKPOINT);
+    let (mut decoy, mut encoded) = (Vec::new(), Vec::new());
+    state(666).encode(u64::MAX, &mut decoy);
+    state(5).encode(1, &mut encoded);
+    // Behind what is encoded before the copy's bytes, decoys lie at every page of the file.
+    let header = encoded.len() - 4 + 8 + 8 + 4;
+    let mut bytes = vec![0; 28_000];
+    for page in (4096..28_000 - decoy.len()).step_by(4096) {
+        bytes[page - header..][..decoy.len()].copy_from_slice(&decoy);
+    }
+    let tail = TailCopy { base: Offset::ZERO, position: 0, bytes };
+    let state = State { tails: vec![tail], ..state(7) };
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state).unwrap();
+    for _ in 0..6 {
+        checkpoint.write_synced(&env, &state).unwrap();
+    }
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(whole.len(), 6 * 32 * 1024);
+    assert!(State::decode(&whole[4096..]).is_ok_and(|(number, _)| number == u64::MAX));
+    let newest = glance(&whole, &whole).unwrap().newest.unwrap();
+    assert_eq!((loaded_point(&env), newest.1), (Some(7), state.clone()));
+    // Nor in a file that lost its end, or grew, as long as one slot is whole.
+    for length in [60_000, 96 * 1024, 190_000, 192 * 1024 + 4096, 400_000] {
+        let mut other = whole.clone();
+        other.resize(length, 0);
+        fs::write(&path, &other).unwrap();
+        assert_eq!(loaded_point(&env), Some(7), "{length}");
+        assert_eq!(glance(&other, &[]).unwrap().newest.unwrap().1, state, "{length}");
+    }
+    // A slot that is damaged gives none of what is inside.
+    for slot in 0..6 {
+        let mut other = whole.clone();
+        other[slot * 32 * 1024] ^= 1;
+        fs::write(&path, &other).unwrap();
+        assert_eq!(loaded_point(&env), Some(7));
+        assert_eq!(glance(&other, &[]).unwrap().newest.unwrap().1, state);
+        assert_eq!(load(&env).unwrap().damaged_slots, 1);
+    }
+}
+
+/// Whatever length a damaged file has, the next one is no longer than what is read again.
+#[test]
+fn a_file_of_a_wrong_length_is_made_anew_in_the_right_one() {
+    for length in [1, 4095, 24 * 1024 + 1, 100_000, 1_600_000, CHECKPOINT_FILE_BYTES_MAX] {
+        let tmp = tempfile::tempdir().unwrap();
+        let env = env(tmp.path(), false);
+        let path = tmp.path().join(names::CHECKPOINT);
+        drop(Checkpoint::open(&env, &load(&env).unwrap(), &state(3)).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.resize(length, 0);
+        fs::write(&path, &bytes).unwrap();
+        let loaded = load(&env).unwrap();
+        let newest = loaded.state.clone().unwrap_or(state(3));
+        let mut checkpoint = Checkpoint::open(&env, &loaded, &newest).unwrap();
+        checkpoint.write_synced(&env, &state(4)).unwrap();
+        assert_eq!(loaded_point(&env), Some(4), "{length}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), 6 * 4096, "{length}");
     }
 }

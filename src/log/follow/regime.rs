@@ -36,7 +36,12 @@ impl Slot {
     /// cut but its own lies in between.
     pub(super) fn follows(&self, before: &Slot) -> bool {
         let opens = self.state.open_number.checked_sub(before.state.open_number);
-        matches!(opens, Some(0 | 1)) && self.number >= before.number
+        let next = match opens {
+            // One number with two cuts: a checkpoint was lost in between, and counted anew.
+            Some(0) => self.state.cut == before.state.cut,
+            opens => opens == Some(1),
+        };
+        next && self.number >= before.number
     }
 }
 
@@ -111,6 +116,7 @@ impl Regime {
             !self.lost
                 && number >= known.number
                 && state.open_number == known.state.open_number
+                && state.cut == known.state.cut
                 && state.meta == known.state.meta
         });
         self.lost = false;

@@ -2,7 +2,7 @@
 //!
 //! Floor 4. As the writer finds it, but for what is kept between two questions: nothing is.
 
-use crate::log::follow::watch::Watch;
+use crate::log::follow::watch::{Entered, Watch};
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
 use crate::words::time::Timestamp;
@@ -12,24 +12,33 @@ impl Watch {
     /// there is none. Segments that cannot be read are passed over: reading reports them.
     pub(super) fn first_at(&mut self, time: Timestamp) -> Result<Offset> {
         let (start, end) = (self.start(), self.end());
-        let mut next = self.enter(start)?;
-        while let Some(entered) = next {
-            let sealed = self.tail_seen(entered.base).is_none();
-            let env = self.env();
-            let (data, time) = (&entered.data, time.millis());
-            let reaches = match sealed {
-                true => data.max_timestamp(env).map(|highest| highest >= time),
-                false => Ok(true),
-            };
-            match reaches.and_then(|reaches| match reaches {
-                true => data.first_at(env, time, start, sealed),
-                false => Ok(None),
-            }) {
+        let mut entered = self.enter(start);
+        let mut next = self.base_above(start);
+        loop {
+            match entered.and_then(|entered| self.first_in(entered, time, start)) {
                 Ok(Some(found)) => return Ok(found.clamp(start, end)),
                 Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-                Ok(None) | Err(_) => next = self.after(entered.base, entered.base + 1)?,
+                Ok(None) | Err(_) => {}
             }
+            let Some(base) = next else { return Ok(end) };
+            entered = self.segment(base).map(Some);
+            next = self.base_above(base);
         }
-        Ok(end)
+    }
+
+    fn first_in(
+        &self,
+        entered: Option<Entered>,
+        time: Timestamp,
+        start: Offset,
+    ) -> Result<Option<Offset>> {
+        let Some(Entered { base, data }) = entered else { return Ok(None) };
+        let (env, time) = (self.env(), time.millis());
+        // What is still being written has an index that grows; what is sealed, one for all of it.
+        let sealed = self.tail_seen(base).is_none();
+        if sealed && data.max_timestamp(env)? < time {
+            return Ok(None);
+        }
+        data.first_at(env, time, start, sealed)
     }
 }

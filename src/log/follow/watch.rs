@@ -17,7 +17,7 @@ use crate::disk::names::{self, Part};
 use crate::disk::segment::SegmentData;
 use crate::disk::state::State;
 use crate::log::Visibility;
-use crate::log::chain::begins_whole;
+use crate::log::chain::{begins_whole, reaches_over};
 use crate::log::follow::no_log;
 use crate::log::follow::regime::{News, Regime, Slot};
 use crate::log::follow::tail::{Seen, Tail};
@@ -59,6 +59,8 @@ pub(super) struct Watch {
     envs: Arc<Envs>,
     id: Option<LogId>,
     regime: Regime,
+    /// The batches are none of the log's that the checkpoint is of.
+    foreign_checkpoint: bool,
     /// The base offsets of the segments, the tail's last.
     bases: Vec<Offset>,
     /// Those that are open for readers, least recently used first.
@@ -111,6 +113,7 @@ impl Watch {
             envs: Arc::new(Envs::new(storage, dir, mapped, Seal::NONE)),
             id: None,
             regime: Regime::new(dir),
+            foreign_checkpoint: false,
             bases: Vec::new(),
             open: VecDeque::new(),
             tail: None,
@@ -184,7 +187,8 @@ impl Watch {
 
     /// The state of the newest slot, unless the checkpoint was brought from another log.
     fn slot(&self) -> Option<&Slot> {
-        self.regime.slot().filter(|slot| self.id.is_none_or(|id| id == slot.state.meta.log_id))
+        let ours = |slot: &&Slot| self.id.is_none_or(|id| id == slot.state.meta.log_id);
+        self.regime.slot().filter(|_| !self.foreign_checkpoint).filter(ours)
     }
 
     /// Offsets below this one that are not whole are damaged, not on their way.
@@ -371,7 +375,8 @@ impl Watch {
         let mapped = self.envs.map.mapped;
         let kept = self.regime.slot().map(|slot| &slot.state);
         let unsealed = Envs::new(&storage, &dir, mapped, Seal::NONE);
-        let (id, seal) = identify(&unsealed.read, kept, &bases)?;
+        let (id, seal, foreign_checkpoint) = identify(&unsealed.read, kept, &bases)?;
+        self.foreign_checkpoint = foreign_checkpoint;
         if id.is_some() {
             if self.id.is_some() && self.id != id {
                 return Err(Error::new(ErrorKind::Conflict, "another log stands here now").at(&dir));
@@ -463,14 +468,10 @@ impl Watch {
         Ok(())
     }
 
-    /// The last segment with a whole batch at its start; without one the last. A new segment is
+    /// The last segment that begins where the log stands; without one the last. A new segment is
     /// empty, and a stray file says nothing of the log.
     fn last_begun(&self) -> Option<Offset> {
-        let last = self.bases.iter().rev().take(limits::HEADLESS_SEGMENTS_MAX);
-        last.clone()
-            .copied()
-            .find(|&base| begins_whole(&self.envs.read, base))
-            .or_else(|| self.bases.last().copied())
+        begun(&self.envs.read, &self.bases).or_else(|| self.bases.last().copied())
     }
 
     /// Whether the directory is there at all, when its checkpoint is not.
@@ -496,10 +497,11 @@ impl Watch {
         let Some(tail) = self.tail.as_ref().map(|tail| tail.data.base) else { return Ok(None) };
         let above = self.bases.partition_point(|&base| base <= offset.min(tail));
         let below = self.bases.get(..above).unwrap_or_default();
-        let mut candidates = below.iter().rev().take(limits::HEADLESS_SEGMENTS_MAX).copied();
         // A stray file, or a damaged start: the segment before it says where the log stands.
-        let begun = |base: &Offset| *base == tail || begins_whole(&self.envs.read, *base);
-        let found = candidates.find(begun).or(below.last().copied());
+        let found = match below.last() {
+            Some(base) if *base == tail => Some(tail),
+            last => begun(&self.envs.read, below).or(last.copied()),
+        };
         found.map(|base| self.segment(base)).transpose()
     }
 
@@ -523,7 +525,7 @@ impl Watch {
         self.tail.as_ref().filter(|tail| tail.data.base == base).map(Tail::seen_until)
     }
 
-    fn segment(&mut self, base: Offset) -> Result<Entered> {
+    pub(super) fn segment(&mut self, base: Offset) -> Result<Entered> {
         if let Some(tail) = self.tail.as_ref().filter(|tail| tail.data.base == base) {
             return Ok(Entered { base, data: Arc::clone(&tail.data) });
         }
@@ -547,6 +549,20 @@ impl Watch {
     }
 }
 
+/// The last of these segments that begins with a whole batch and is no piece of the one before it.
+fn begun(env: &Env, bases: &[Offset]) -> Option<Offset> {
+    let mut below = bases;
+    for _ in 0..limits::HEADLESS_SEGMENTS_MAX {
+        let (&base, before) = below.split_last()?;
+        let over = |before: &Offset| reaches_over(env, *before, base);
+        if begins_whole(env, base) && !before.last().is_some_and(over) {
+            return Some(base);
+        }
+        below = before;
+    }
+    None
+}
+
 /// The base offsets of the segments there are.
 fn list(env: &Env) -> Result<Vec<Offset>> {
     let entries = match env.storage.list(&env.dir) {
@@ -565,15 +581,19 @@ fn list(env: &Env) -> Result<Vec<Offset>> {
     Ok(bases)
 }
 
-/// Whose log this is and how its batches are sealed, by the same rules as an open for writing; but
-/// nothing is put right.
-fn identify(env: &Env, kept: Option<&State>, bases: &[Offset]) -> Result<(Option<LogId>, Seal)> {
+/// Whose log this is, how its batches are sealed, and whether the checkpoint is another's: by the
+/// same rules as an open for writing, but nothing is put right.
+fn identify(
+    env: &Env,
+    kept: Option<&State>,
+    bases: &[Offset],
+) -> Result<(Option<LogId>, Seal, bool)> {
     let found = match Meta::read(&*env.storage, &env.dir)? {
         MetaFound::Whole(meta) => Some(meta),
         MetaFound::Nothing | MetaFound::Damaged => None,
     };
     let whose = decide(env, found, kept.map(|state| state.meta), bases);
-    let Some(meta) = whose.meta else { return Ok((None, Seal::NONE)) };
+    let Some(meta) = whose.meta else { return Ok((None, Seal::NONE, whose.foreign_checkpoint)) };
     let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
-    Ok((Some(meta.log_id), seal))
+    Ok((Some(meta.log_id), seal, whose.foreign_checkpoint))
 }
