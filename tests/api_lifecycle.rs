@@ -196,15 +196,18 @@ fn options_round_trip_through_json_and_refuse_unknown_fields() {
     for flush in policies {
         for mode in [IoMode::Auto, IoMode::Mapped, IoMode::Positioned] {
             let options = manual(mode).flush(flush).segment_bytes(8192).max_batch_bytes(4096);
+            let options = options.memory_limit_bytes(2 << 20);
             let text = serde_json::to_string(&options).unwrap();
             assert_eq!(serde_json::from_str::<LogOptions>(&text).unwrap(), options, "{text}");
         }
     }
-    let written = r#"{"segment_bytes": 65536, "flush": {"interval_ms": 200}, "io_mode": "mapped"}"#;
+    let written = r#"{"segment_bytes": 65536, "flush": {"interval_ms": 200}, "io_mode": "mapped",
+        "memory_limit_bytes": 8388608}"#;
     let expected = Log::options()
         .segment_bytes(65536)
         .io_mode(IoMode::Mapped)
-        .flush(FlushPolicy::Interval(Duration::from_millis(200)));
+        .flush(FlushPolicy::Interval(Duration::from_millis(200)))
+        .memory_limit_bytes(8 << 20);
     assert_eq!(serde_json::from_str::<LogOptions>(written).unwrap(), expected);
     assert_eq!(serde_json::from_str::<LogOptions>("{}").unwrap(), LogOptions::default());
     for bad in [

@@ -97,7 +97,7 @@ impl<'b> BatchEncoder<'b> {
         }
         let (body_length, body_length_bytes) = pack(body_length);
         // Room for the last word's unused bytes as well: nothing below allocates.
-        self.out.reserve(body + 16);
+        self.make_room(body + 16);
         let front = body_length
             | time << (8 * (body_length_bytes + 1))
             | delta << (8 * (body_length_bytes + 1 + time_bytes));
@@ -113,6 +113,20 @@ impl<'b> BatchEncoder<'b> {
         self.out.push(0);
         self.count += 1;
         true
+    }
+
+    /// Has room for so many bytes more; never for more than the largest batch has, and a word.
+    #[inline]
+    fn make_room(&mut self, bytes: usize) {
+        if self.out.capacity() - self.out.len() < bytes {
+            self.grow(self.out.len() + bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        let doubled = (self.out.capacity() * 2).min(self.max_bytes.saturating_add(16));
+        self.out.reserve_exact(doubled.max(needed) - self.out.len());
     }
 
     /// Adds a record of which the deltas are known.
@@ -136,7 +150,7 @@ impl<'b> BatchEncoder<'b> {
         if total > self.max_bytes {
             return Err(TooLarge { bytes: total });
         }
-        self.out.reserve(total - self.out.len());
+        self.make_room(total - self.out.len());
         varint::write(self.out, signed(body));
         self.out.push(0);
         varint::write(self.out, timestamp_delta);

@@ -3,8 +3,24 @@
 //! Floor 1. Both are caches (I5). Their bytes equal those Kafka rebuilds for the same segment
 //! (`OffsetIndex`, `TimeIndex`, `LogSegment.recover`).
 
+use crate::codec::layout::HEADER_BYTES;
+
 /// Entries that room is made for ahead: an interval of a few bytes would ask for gigabytes.
 const ROOM_MAX: usize = 1 << 16;
+
+/// The most entries that either index of a segment of this size gets: they lie more than an
+/// interval and at least a batch apart, and the closing time is one more.
+pub(crate) fn entries_max(interval_bytes: usize, segment_bytes: usize) -> usize {
+    segment_bytes / interval_bytes.saturating_add(1).max(HEADER_BYTES) + 2
+}
+
+/// The most bytes of memory that the two indexes of such a segment take while it grows.
+pub(crate) fn memory_max(interval_bytes: usize, segment_bytes: usize) -> usize {
+    let entries = entries_max(interval_bytes, segment_bytes);
+    let bytes = entries.saturating_mul(size_of::<IndexEntry>() + size_of::<TimeEntry>());
+    // Above that they double where they lie: what is copied, and the room it is copied to.
+    if entries > ROOM_MAX { bytes.saturating_mul(3) } else { bytes }
+}
 
 /// Bytes of an index entry: relative offset i32, position i32.
 pub(crate) const INDEX_ENTRY_BYTES: usize = 8;
@@ -35,9 +51,21 @@ pub(crate) struct IndexEntries {
 impl IndexEntries {
     /// Room for a segment of this size, within reason: no entry allocates afterwards.
     pub(crate) fn make_room(&mut self, interval_bytes: usize, segment_bytes: usize) {
-        let room = (segment_bytes / interval_bytes.max(1) + 1).min(ROOM_MAX);
-        self.entries.reserve(room.saturating_sub(self.entries.len()));
-        self.times.reserve((room + 1).saturating_sub(self.times.len()));
+        let room = entries_max(interval_bytes, segment_bytes).min(ROOM_MAX);
+        self.entries.reserve_exact(room.saturating_sub(self.entries.len()));
+        self.times.reserve_exact(room.saturating_sub(self.times.len()));
+    }
+
+    /// Gives back the room that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.entries.shrink_to_fit();
+        self.times.shrink_to_fit();
+    }
+
+    /// Bytes of memory the entries take.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<IndexEntry>()
+            + self.times.capacity() * size_of::<TimeEntry>()
     }
 
     /// Takes in what the rule said is due.

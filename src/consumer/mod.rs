@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::disk::state::{ConsumerState, State};
 use crate::log::batch::RecordBatch;
+use crate::log::memory::ReaderHandle;
 use crate::log::read::Reader;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -102,7 +103,9 @@ impl Log {
     /// # Errors
     /// [`ConsumerBusy`](ErrorKind::ConsumerBusy) if it is open already;
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for another name, a 65th consumer, or one
-    /// that was created with another visibility; [`Closed`](ErrorKind::Closed).
+    /// that was created with another visibility; [`OutOfSpace`](ErrorKind::OutOfSpace) if
+    /// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes) leaves no room for
+    /// one more reader; [`Closed`](ErrorKind::Closed).
     pub fn consumer(&self, name: &str) -> Result<Consumer> {
         self.consumer_with(name, ConsumerOptions::default())
     }
@@ -116,6 +119,7 @@ impl Log {
         check_name(name)?;
         let inner = &*self.inner;
         inner.check_open()?;
+        let handle = ReaderHandle::new(self)?;
         // Looked up before the checkpoint is locked (I10), if it can be needed at all.
         let by_time = match options.start {
             OffsetSpec::Timestamp(_) if !self.knows_consumer(name)? => {
@@ -144,7 +148,7 @@ impl Log {
         })?;
         let log_start = inner.log_start_offset();
         let missed = (log_start - committed).max(0).unsigned_abs();
-        let reader = self.reader_at(committed.max(log_start), options.visibility);
+        let reader = Reader::new(handle, committed.max(log_start), options.visibility);
         Ok(Consumer { name: name.to_owned(), reader, committed, missed })
     }
 

@@ -294,6 +294,11 @@ impl Checkpoint {
         Ok(Some(Arc::clone(&self.file)))
     }
 
+    /// Bytes of memory its buffer takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.buffer.capacity() + self.unsettled.as_ref().map_or(0, |(_, slot)| slot.capacity())
+    }
+
     /// Whether a sync failed, so that the log has to be poisoned.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed

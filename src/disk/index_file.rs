@@ -63,15 +63,17 @@ pub(crate) fn equal(
     [index, is(Part::TimeIndex, time_bytes(&entries.times))]
 }
 
-/// Reads both files; `None` if either is missing or cannot belong to a segment of this length.
+/// Reads both files; `None` if either is missing, has more than so many entries, or cannot belong
+/// to a segment of this length.
 pub(crate) fn read(
     storage: &dyn Storage,
     dir: &Path,
     base: Offset,
     segment_bytes: usize,
+    entries_max: usize,
 ) -> Option<IndexEntries> {
     // One of each for every batch at most, and a closing time (I11).
-    let most = segment_bytes / HEADER_BYTES + 1;
+    let most = (segment_bytes / HEADER_BYTES + 1).min(entries_max);
     let load = |part, bytes_max: usize| {
         let path = dir.join(names::segment_file(base, part));
         let bytes = read_small(storage, &path, bytes_max + 1).ok().flatten();

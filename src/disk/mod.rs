@@ -38,6 +38,8 @@ pub(crate) struct Env {
     pub(crate) index_interval_bytes: usize,
     /// How far around a rewritten sector a power cut may reach; `None` where it may not.
     pub(crate) torn_bytes: Option<usize>,
+    /// Memory has a bound: indexes with more entries than the options ask for are not kept.
+    pub(crate) memory_bounded: bool,
 }
 
 impl Env {

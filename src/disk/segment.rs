@@ -4,13 +4,13 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::codec::decode::check_header;
-use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule};
+use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule, entries_max};
 use crate::codec::layout::HEADER_BYTES;
 use crate::disk::names::{self, Part};
 use crate::disk::pins::Pin;
@@ -67,7 +67,10 @@ impl Segment {
             }
         };
         let data = match shared {
-            Some(data) => data,
+            Some(data) => {
+                data.keeps_index.store(true, Ordering::Release);
+                data
+            }
             None => Arc::new(SegmentData::open_sealed(env, self.base)?),
         };
         *open = Opened::Yes(Arc::clone(&data));
@@ -83,10 +86,11 @@ impl Segment {
         self.max_timestamp.get_or_init(|| timestamp);
     }
 
-    /// Lets the file go as soon as nobody reads it any more.
+    /// Lets the file go as soon as nobody reads it any more, and its index at once.
     pub(crate) fn release(&self) {
         let mut open = self.open.lock();
         if let Opened::Yes(data) = &*open {
+            data.let_index_go();
             let (pin, shared) = (Pin::of(data), Arc::downgrade(data));
             *open = Opened::No(shared);
             let mut pins = self.pins.lock();
@@ -123,6 +127,8 @@ pub(crate) struct SegmentData {
     bytes: SegmentBytes,
     /// `None` until a sealed segment's index is asked for.
     index: RwLock<Option<IndexEntries>>,
+    /// It is among those that are kept open; else its index is read for each look.
+    keeps_index: AtomicBool,
 }
 
 /// How the bytes are reached; both carry the published end.
@@ -141,7 +147,8 @@ impl SegmentData {
         index: Option<IndexEntries>,
     ) -> SegmentData {
         let path = env.dir.join(names::segment_file(base, Part::Log));
-        SegmentData { base, path, file, bytes, index: RwLock::new(index) }
+        let (index, keeps_index) = (RwLock::new(index), AtomicBool::new(true));
+        SegmentData { base, path, file, bytes, index, keeps_index }
     }
 
     /// Opens a file that nobody writes any more; all of it is published.
@@ -220,8 +227,14 @@ impl SegmentData {
             SegmentBytes::Mapped(map) => Ok(Pinned::of_map(map, position..published)
                 .unwrap_or_else(|| Pinned::of_vec(Vec::new()))),
             SegmentBytes::Positioned(_) => {
+                let want = want.min(published.saturating_sub(position));
                 let mut bytes = spare.into_vec();
-                bytes.resize(want.min(published.saturating_sub(position)), 0);
+                if bytes.capacity() < want {
+                    // Neither copied nor doubled: a reader takes what its largest batch takes.
+                    bytes = Vec::new();
+                    bytes.reserve_exact(want);
+                }
+                bytes.resize(want, 0);
                 let read = self.file.read_at(position as u64, &mut bytes).map_err(|error| {
                     Error::io("cannot read the segment", &self.path, error).position(position)
                 })?;
@@ -275,20 +288,40 @@ impl SegmentData {
         if !rebuild && let Some(entries) = &*self.index.read() {
             return Ok(look(entries));
         }
-        let stored = index_file::read(&*env.storage, &env.dir, self.base, self.published());
+        let published = self.published();
+        let most = match env.memory_bounded {
+            true => entries_max(env.index_interval_bytes, published.max(env.segment_bytes)),
+            false => usize::MAX,
+        };
+        let stored = index_file::read(&*env.storage, &env.dir, self.base, published, most);
         let entries = match stored.filter(|_| !rebuild) {
             Some(entries) => entries,
             None => self.rebuild_index(env)?,
         };
         let seen = look(&entries);
-        *self.index.write() = Some(entries);
+        let mut index = self.index.write();
+        if self.keeps_index.load(Ordering::Acquire) {
+            *index = Some(entries);
+        }
         Ok(seen)
+    }
+
+    /// Keeps no index in memory from now on.
+    fn let_index_go(&self) {
+        self.keeps_index.store(false, Ordering::Release);
+        *self.index.write() = None;
+    }
+
+    /// Bytes of memory the index takes now.
+    pub(crate) fn index_memory(&self) -> usize {
+        self.index.read().as_ref().map_or(0, IndexEntries::memory_bytes)
     }
 
     /// Makes the index anew from the batches (I5); damaged stretches get no entries.
     fn rebuild_index(&self, env: &Env) -> Result<IndexEntries> {
         let mut rule = IndexRule::new(self.base.get(), env.index_interval_bytes);
         let mut entries = IndexEntries::default();
+        entries.make_room(env.index_interval_bytes, self.published());
         let mut walker = Walker::new(0, self.base, Gaps::Expected);
         loop {
             match walker.next(self, &env.seal)? {
@@ -308,6 +341,7 @@ impl SegmentData {
             }
         }
         entries.add(rule.finish());
+        entries.shrink();
         // A cache: a full or read-only disk costs the next lookup a scan, nothing else. Who only
         // looks writes nothing at all.
         if env.names.is_some() {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -13,18 +14,44 @@ use crate::words::error::Result;
 use crate::words::limits;
 use crate::words::offset::Offset;
 
+/// Memory of a segment that is not open: its name, in the list and in copies of that.
+pub(crate) const SEGMENT_MEMORY_BYTES: usize = 256;
+
 /// The segments by base offset, the active one last.
 #[derive(Debug)]
 pub(crate) struct SegmentSet {
     list: RwLock<Vec<Arc<Segment>>>,
     /// Sealed ones that are open, least recently opened first: their number is bounded.
     open: Mutex<VecDeque<Arc<Segment>>>,
+    open_max: AtomicUsize,
 }
 
 impl SegmentSet {
     pub(crate) fn new(list: Vec<Arc<Segment>>) -> SegmentSet {
         debug_assert!(list.is_sorted_by_key(|segment| segment.base));
-        SegmentSet { list: RwLock::new(list), open: Mutex::new(VecDeque::new()) }
+        let open_max = AtomicUsize::new(limits::OPEN_SEALED_SEGMENTS_MAX);
+        SegmentSet { list: RwLock::new(list), open: Mutex::default(), open_max }
+    }
+
+    /// Keeps so many sealed segments open from now on, at least one.
+    pub(crate) fn keep_at_most(&self, open_max: usize) {
+        self.open_max.store(open_max.max(1), Ordering::Release);
+        self.release_oldest(&mut self.open.lock());
+    }
+
+    fn release_oldest(&self, open: &mut VecDeque<Arc<Segment>>) {
+        while open.len() > self.open_max.load(Ordering::Acquire)
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.release();
+        }
+    }
+
+    /// Bytes of memory that segments and their indexes take now.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let all = self.all();
+        let open = all.iter().filter_map(|segment| segment.opened_data());
+        all.len() * SEGMENT_MEMORY_BYTES + open.map(|data| data.index_memory()).sum::<usize>()
     }
 
     /// Makes `segment` the active one; the one before it is sealed from now on.
@@ -90,10 +117,6 @@ impl SegmentSet {
             return;
         }
         open.push_back(Arc::clone(segment));
-        if open.len() > limits::OPEN_SEALED_SEGMENTS_MAX
-            && let Some(oldest) = open.pop_front()
-        {
-            oldest.release();
-        }
+        self.release_oldest(&mut open);
     }
 }

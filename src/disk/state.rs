@@ -108,6 +108,16 @@ pub(crate) struct ConsumerState {
 }
 
 impl State {
+    /// Bytes of memory what it lists takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let names: usize = self.consumers.iter().map(|consumer| consumer.name.capacity()).sum();
+        let tails: usize = self.tails.iter().map(|tail| tail.bytes.capacity()).sum();
+        let lists = self.samples.capacity() * size_of::<ClockSample>()
+            + self.tails.capacity() * size_of::<TailCopy>()
+            + self.consumers.capacity() * size_of::<ConsumerState>();
+        lists + names + tails
+    }
+
     pub(crate) fn new(meta: Meta, log_start: Offset) -> State {
         State {
             meta,

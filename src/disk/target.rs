@@ -57,6 +57,7 @@ impl Target {
                 segment_bytes: source.segment_bytes,
                 index_interval_bytes: source.index_interval_bytes,
                 torn_bytes: None,
+                memory_bounded: source.memory_bounded,
             },
         };
         target.clear_leftovers()?;

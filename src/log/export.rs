@@ -62,7 +62,7 @@ impl Log {
     ///
     /// `dir` must not exist, or be empty; an unfinished export in it is replaced. Everything is
     /// synced before the call returns. Blocks for reading and writing all of it; memory is bounded
-    /// at 1 MiB, one batch and one segment's index.
+    /// at 512 KiB, one batch and one segment's index.
     ///
     /// # Errors
     /// As [`Log::snapshot`]; what was made is removed again, at most an empty directory stays.

@@ -80,6 +80,7 @@ impl SegmentFile {
             segment_bytes: limits::SEGMENT_BYTES_MAX,
             index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
             torn_bytes: None,
+            memory_bounded: false,
         };
         let published = SegmentBytes::Positioned(AtomicUsize::new(length));
         let mut data = SegmentData::new(&env, base, file, published, None);

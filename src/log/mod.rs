@@ -15,6 +15,7 @@ mod flush;
 pub(crate) mod follow;
 mod identify;
 pub(crate) mod inspect;
+pub(crate) mod memory;
 mod mirror;
 mod open;
 pub(crate) mod options;
@@ -37,7 +38,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
@@ -51,6 +52,7 @@ use crate::log::background::{Background, Closer};
 use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
 use crate::log::flush::Group;
+use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::log::stats::Tally;
@@ -145,6 +147,9 @@ pub(crate) struct Inner {
     /// Held while the log is being closed.
     closing: Mutex<()>,
     tally: Tally,
+    memory: MemoryPlan,
+    /// Readers and consumers that are open.
+    readers: AtomicUsize,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
     clock: LogClock,
@@ -174,6 +179,13 @@ pub(crate) struct Durable {
     file: Checkpoint,
     /// The state was changed, but could not be written.
     unsaved: bool,
+}
+
+impl Durable {
+    /// Bytes of memory the state and the buffers it is encoded in take.
+    fn memory_bytes(&self) -> usize {
+        self.file.memory_bytes() + self.state.memory_bytes()
+    }
 }
 
 impl Log {

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
@@ -21,6 +21,7 @@ use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::flush::Group;
 use crate::log::identify::identify;
+use crate::log::memory::MemoryPlan;
 use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
 use crate::log::recover::{Listing, Recovered, recover};
 use crate::log::report::RecoveryReport;
@@ -48,12 +49,15 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         segment_bytes: options.segment_bytes,
         index_interval_bytes: options.index_interval_bytes,
         torn_bytes,
+        memory_bounded: options.memory_limit_bytes.is_some(),
     };
     // What a later version wrote is refused before anything is changed.
     let mut listing = list(&env, &mut report)?;
     let mut loaded = checkpoint::load(&env)?;
     let found = Meta::read(&*env.storage, &env.dir)?;
     env.mapped = choose_mode(&env, medium, options.io_mode, &mut report)?;
+    let memory = MemoryPlan::new(&options, env.mapped, torn_bytes.unwrap_or(0));
+    memory.check(&options).map_err(|error| error.at(&env.dir))?;
     remove_unfinished(&env, &listing.unfinished)?;
     report.checkpoint_slots_damaged = loaded.damaged_slots as u64;
     let meta = identify(&env, (found, &mut loaded), &listing.bases, &options, &mut report)?;
@@ -90,7 +94,7 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         file.write_synced(&env, &state)?;
     }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
-    let log = assemble(env, options, (meta, state, clock), file, found, report);
+    let log = assemble(env, (options, memory), (meta, state, clock), file, found, report);
     if !log.inner.options.background {
         return Ok(log);
     }
@@ -121,7 +125,7 @@ fn lock_dir(storage: &dyn Storage, dir: &Path) -> Result<(PathBuf, Box<dyn Locke
 
 fn assemble(
     env: Env,
-    options: LogOptions,
+    (options, memory): (LogOptions, MemoryPlan),
     (meta, state, clock): (Meta, State, LogClock),
     file: Checkpoint,
     found: Recovered,
@@ -148,8 +152,10 @@ fn assemble(
         roll_due: false,
         tail_unsaved: env.torn_bytes.is_some(),
     };
+    let segments = SegmentSet::new(list);
+    segments.keep_at_most(memory.sealed_max(0));
     let inner = Inner {
-        segments: SegmentSet::new(list),
+        segments,
         log_start: AtomicI64::new(state.log_start.get()),
         end: OwnLines(AtomicI64::new(end.get())),
         durable: AtomicI64::new(state.recovery_point.min(end).get()),
@@ -170,6 +176,8 @@ fn assemble(
         process: Process::current(),
         background: OnceLock::new(),
         tally: Default::default(),
+        memory,
+        readers: AtomicUsize::new(0),
         env,
         options,
         meta,

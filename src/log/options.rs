@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::layout::HEADER_BYTES;
 use crate::log::Log;
+use crate::log::memory::MemoryPlan;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
@@ -104,6 +105,7 @@ pub struct LogOptions {
     #[serde(rename = "segment_ms", with = "millis")]
     pub(crate) segment_age: Duration,
     pub(crate) background: bool,
+    pub(crate) memory_limit_bytes: Option<usize>,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
 }
@@ -121,6 +123,7 @@ impl Default for LogOptions {
             torn_bytes: limits::TORN_BYTES_DEFAULT,
             segment_age: Duration::from_secs(limits::SEGMENT_AGE_SECONDS_DEFAULT),
             background: false,
+            memory_limit_bytes: None,
             mirror_of: None,
         }
     }
@@ -192,6 +195,68 @@ impl LogOptions {
     pub fn background(mut self, on: bool) -> LogOptions {
         self.background = on;
         self
+    }
+
+    /// What the log may take of anonymous memory, in bytes; no limit unless set. Whatever the
+    /// limit, a log takes no more than this:
+    ///
+    /// ```text
+    /// batch   = max_batch_bytes, at most segment_bytes
+    /// entries = segment_bytes / (index_interval_bytes + 1, at least 61) + 2
+    /// index   = 24 * entries, three times that above 65536 entries
+    /// sealed  = open sealed segments: 1 to 16, as many as the limit leaves room for
+    /// reader  = 4 KiB, and in positioned mode the larger of batch and 64 KiB
+    ///
+    /// memory  = 3 * batch            encoding, and what is being checked or copied
+    ///         + 3 * index            the active segment's, and sealing it
+    ///         + 2 * index * sealed
+    ///         + reader * readers and consumers that are open
+    ///         + 32 * torn_bytes      with Media::TornOverwrite
+    ///         + 1280 KiB             the checkpoint, recovery, verify, snapshot, export
+    ///         + 64 KiB               with background(true)
+    ///         + 256 bytes * segments of the log, which the limit leaves out
+    /// ```
+    ///
+    /// The limit bounds how many sealed segments stay open and how many readers and consumers there
+    /// are: one more is refused as [`OutOfSpace`](crate::ErrorKind::OutOfSpace). Where it leaves no
+    /// room for one of each, opening is refused. What is large is `max_batch_bytes`: a device with
+    /// little memory sets that first.
+    ///
+    /// Counted for one thread that appends and one task over the whole log at a time; each further
+    /// thread that appends keeps a buffer of its largest batch, at most 1 MiB, and takes as many as
+    /// `max_batch_bytes` for a moment. Not counted: maps and the page cache, which the kernel takes
+    /// back when it needs them; batches that the application holds, each of which keeps what was
+    /// read with it, and those that a replicator has on the way; segments written under other
+    /// options while they are read.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+    /// use forebay::Log;
+    /// let options = Log::options().max_batch_bytes(64 << 10).memory_limit_bytes(3 << 20);
+    /// assert!(options.memory_bytes_max(4) <= 3 << 20);
+    /// let log = options.open(dir)?;
+    /// assert!(log.stats().memory_bytes <= 3 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_limit_bytes(mut self, bytes: usize) -> LogOptions {
+        self.memory_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// The most bytes of anonymous memory that a log with these options takes while so many readers
+    /// and consumers are open, by the formula of [`LogOptions::memory_limit_bytes`]; of segments,
+    /// 256 bytes each come on top. Where it depends on the directory ([`IoMode::Auto`], media not
+    /// set), the larger figure.
+    ///
+    /// # Examples
+    /// ```
+    /// let small = forebay::Log::options().segment_bytes(1 << 20).max_batch_bytes(16 << 10);
+    /// assert!(small.memory_bytes_max(1) < 2 << 20);
+    /// ```
+    #[must_use]
+    pub fn memory_bytes_max(&self, readers: usize) -> usize {
+        MemoryPlan::before_open(self, false).most(readers)
     }
 
     /// Makes the log a mirror of another one: only [`Log::append_mirrored`] writes to it. The
@@ -270,6 +335,7 @@ impl LogOptions {
         if self.segment_age.is_zero() {
             return Err(Error::invalid("segment_ms is 0, allowed is 1 or more"));
         }
+        MemoryPlan::before_open(self, true).check(self)?;
         match self.flush {
             FlushPolicy::EveryBytes(0) => {
                 Err(Error::invalid("flush is every 0 bytes; every_append says that"))

@@ -9,6 +9,7 @@ use crate::codec::DecodeError;
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Seen, Step, Stop, Walker, is_zero};
 use crate::log::batch::RecordBatch;
+use crate::log::memory::ReaderHandle;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -23,7 +24,7 @@ use crate::words::offset::Offset;
 /// so that no loop repeats it for ever.
 #[derive(Debug)]
 pub struct Reader {
-    log: Log,
+    log: ReaderHandle,
     visibility: Visibility,
     /// The next offset to hand out; may lie inside a batch.
     position: Offset,
@@ -52,17 +53,21 @@ impl Log {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) for an offset below the log start or above
-    /// the log end; [`Closed`](ErrorKind::Closed).
+    /// the log end; [`OutOfSpace`](ErrorKind::OutOfSpace) if
+    /// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes) leaves no room for
+    /// one more: drop another one first; [`Closed`](ErrorKind::Closed).
     pub fn reader(&self, from: OffsetSpec) -> Result<Reader> {
         self.inner.check_open()?;
         let position = self.inner.resolve(from)?;
-        Ok(self.reader_at(position, Visibility::Written))
+        Ok(Reader::new(ReaderHandle::new(self)?, position, Visibility::Written))
     }
+}
 
+impl Reader {
     /// A reader at a position that is known to be valid.
-    pub(crate) fn reader_at(&self, position: Offset, visibility: Visibility) -> Reader {
+    pub(crate) fn new(log: ReaderHandle, position: Offset, visibility: Visibility) -> Reader {
         Reader {
-            log: self.clone(),
+            log,
             visibility,
             position,
             seen_end: Offset::ZERO,
@@ -71,9 +76,7 @@ impl Log {
             failed: false,
         }
     }
-}
 
-impl Reader {
     /// The offset of the next record to read.
     #[must_use]
     pub fn next_offset(&self) -> Offset {

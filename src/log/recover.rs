@@ -124,7 +124,7 @@ fn open_clean(env: &Env, last: Offset, state: &State) -> Result<Option<(ActiveSe
     if mark.active_base != last || mark.active_bytes != bytes as u64 {
         return Ok(None);
     }
-    let stored = index_file::read(&*env.storage, &env.dir, last, bytes);
+    let stored = index_file::read(&*env.storage, &env.dir, last, bytes, usize::MAX);
     let Some(mut entries) = stored.filter(|all| index_file::checksum(all) == mark.index_checksum)
     else {
         return Ok(None);

@@ -71,7 +71,7 @@ impl Log {
     /// `dir` must not exist, or be empty; an unfinished snapshot in it is replaced. When the call
     /// returns, everything is synced: files, directory and the one above. After a crash in between,
     /// opening `dir` is refused until the snapshot is made anew, or finds nothing. Blocks for the
-    /// copying; memory is bounded at 1 MiB and the last segment's index.
+    /// copying; memory is bounded at 256 KiB and the last segment's index.
     ///
     /// # Errors
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `dir` is no directory, not empty, or lies

@@ -43,6 +43,12 @@ pub struct LogStats {
     pub open_sealed_segments: u64,
     /// Address space that open segments are mapped to; none in positioned mode.
     pub mapped_bytes: u64,
+    /// Anonymous memory that the log takes now, in bytes, without the buffers of threads that
+    /// append and of tasks over the whole log.
+    pub memory_bytes: u64,
+    /// The most it can come to with the readers and consumers that are open, and its segments: see
+    /// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes).
+    pub memory_bytes_max: u64,
     /// Bytes appended since the last flush began.
     pub unflushed_bytes: u64,
     /// Records appended since the log was opened.
@@ -154,7 +160,10 @@ impl Log {
         let files = inner.files();
         let log_end_offset = inner.log_end_offset();
         let tally = &inner.tally;
+        let (memory_bytes, memory_bytes_max) = inner.memory_now();
         LogStats {
+            memory_bytes,
+            memory_bytes_max,
             log_start_offset: inner.log_start_offset(),
             durable_offset: inner.durable_offset(),
             log_end_offset,

@@ -68,10 +68,22 @@ pub(crate) const READ_CHUNK_BYTES: usize = 64 << 10;
 /// How much it fetches first, where it may want a single record; doubled while it reads on.
 pub(crate) const READ_CHUNK_BYTES_FIRST: usize = 8 << 10;
 /// How much is read at once when a whole segment is scanned.
-pub(crate) const SCAN_CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const SCAN_CHUNK_BYTES: usize = 256 << 10;
 
 /// How much of a file is in memory while it is copied.
-pub(crate) const COPY_BYTES: usize = 1 << 20;
+pub(crate) const COPY_BYTES: usize = 256 << 10;
+
+/// What one task over the whole log takes, besides batches and indexes: recovering, verifying,
+/// copying, or looking for the end of damage.
+pub(crate) const TASK_BYTES: usize = 1 << 20;
+/// What the checkpoint's buffers and the small state take; tails of media that tear come on top.
+pub(crate) const CHECKPOINT_MEMORY_BYTES: usize = 256 << 10;
+/// Copies of a tail that are in memory at once, at most: the state, slots being written, the file.
+pub(crate) const TAIL_MEMORY_COPIES: usize = 32;
+/// A reader or consumer, besides the bytes it has read.
+pub(crate) const READER_MEMORY_BYTES: usize = 4 << 10;
+/// The stack of the log's own thread, as far as it is used.
+pub(crate) const THREAD_MEMORY_BYTES: usize = 64 << 10;
 
 /// Consumers and replicators one log has room for.
 pub(crate) const CONSUMERS_MAX: usize = 64;

@@ -21,6 +21,7 @@ fn env(dir: &Path, mapped: bool) -> Env {
         segment_bytes: 1 << 20,
         index_interval_bytes: 4096,
         torn_bytes: None,
+        memory_bounded: false,
     }
 }
 

@@ -98,7 +98,7 @@ impl Tail {
     fn begin_by_index(&mut self, env: &Env, settled: Offset) -> Result<()> {
         let base = self.data.base;
         let length = self.file_bytes()?;
-        let stored = index_file::read(&*env.storage, &env.dir, base, length);
+        let stored = index_file::read(&*env.storage, &env.dir, base, length, usize::MAX);
         let Some(mut stored) = stored else { return Ok(()) };
         stored.entries.retain(|entry| base + i64::from(entry.offset) < settled);
         let Some(&last) = stored.entries.last() else { return Ok(()) };

@@ -48,6 +48,7 @@ impl Envs {
             segment_bytes: limits::SEGMENT_BYTES_MAX,
             index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
             torn_bytes: None,
+            memory_bounded: false,
         };
         Envs { read: env(false), map: env(mapped) }
     }
