@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use forebay::{
-    Error, ErrorKind, IoMode, Log, LogOptions, Media, NewRecord, Offset, OffsetSpec, Timestamp,
+    Error, ErrorKind, IoMode, Log, LogOptions, Media, NewRecord, Offset, OffsetSpec, RecoveryMode,
+    Timestamp,
 };
 use util::{MODES, at, kind, manual, scratch};
 
@@ -203,6 +204,46 @@ fn large_batches_many_readers_and_torn_media_stay_below_the_formula() {
         let most = options.memory_bytes_max(8) + 300_000 + 10 * 256;
         println!("{mode:?}: {taken} of {most}");
         assert!(taken <= most, "{mode:?}: {taken} of {most}");
+    }
+}
+
+/// Batches as large as a segment: written, read, recovered, written again by the first flush after
+/// a kill, verified and copied.
+#[test]
+fn batches_as_large_as_a_segment_stay_below_the_formula() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    const SEGMENT: usize = 2 << 20;
+    for mode in MODES {
+        let (dir, killed) = (scratch(), scratch());
+        let options = manual(mode).segment_bytes(SEGMENT).max_batch_bytes(SEGMENT);
+        let options = options.media(Media::PowerSafe).recovery(RecoveryMode::Full);
+        let value = vec![7; SEGMENT - 80];
+        let most = |readers| options.memory_bytes_max(readers) + 10 * 256;
+        let (written, ()) = peak(|| {
+            let log = options.clone().open(dir.path()).unwrap();
+            for _ in 0..4 {
+                log.append(&value).unwrap();
+            }
+            util::copy_dir(dir.path(), killed.path());
+            log.flush().unwrap();
+        });
+        assert!(written <= most(0), "{mode:?}: writing took {written} of {}", most(0));
+        let (recovered, ()) = peak(|| {
+            let log = options.clone().open(killed.path()).unwrap();
+            assert_eq!(log.durable_offset(), Offset::ZERO);
+            log.append(&value).unwrap();
+            log.flush().unwrap();
+            let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
+            assert_eq!(reader.by_ref().map(|batch| batch.unwrap().len()).sum::<usize>(), 5);
+        });
+        assert!(recovered <= most(1), "{mode:?}: recovering took {recovered} of {}", most(1));
+        let (kept, ()) = peak(|| {
+            let elsewhere = scratch();
+            let log = options.clone().open(killed.path()).unwrap();
+            maintain(&log, elsewhere.path());
+        });
+        println!("{mode:?}: {written}, {recovered}, {kept} of {}", most(0));
+        assert!(kept <= most(0), "{mode:?}: maintaining took {kept} of {}", most(0));
     }
 }
 

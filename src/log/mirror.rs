@@ -21,7 +21,10 @@ impl Log {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) if the batch begins below the log end offset: it, or
     /// another one, is there already. [`InvalidArgument`](ErrorKind::InvalidArgument) if the log
-    /// was not opened as a mirror, or the gap exceeds 2^37 offsets. Otherwise as [`Log::append`].
+    /// was not opened as a mirror, or the gap exceeds 2^37 offsets.
+    /// [`RecordTooLarge`](ErrorKind::RecordTooLarge) above this log's `segment_bytes`, which has to
+    /// be the source's or more; its `max_batch_bytes` does not bind batches of the source.
+    /// Otherwise as [`Log::append`].
     pub fn append_mirrored(&self, batch: &RecordBatch) -> Result<Range<Offset>> {
         let inner = &*self.inner;
         if inner.meta.source.is_none() {
@@ -30,8 +33,10 @@ impl Log {
         }
         let bytes = batch.as_bytes();
         if bytes.len() > inner.options.segment_bytes {
-            return Err(Error::new(ErrorKind::RecordTooLarge, "the batch exceeds segment_bytes")
-                .at(&inner.env.dir));
+            let most = inner.options.segment_bytes;
+            let text = format!("the batch has {} bytes, segment_bytes is {most}", bytes.len());
+            let error = Error::new(ErrorKind::RecordTooLarge, text).at(&inner.env.dir);
+            return Err(inner.tally.refused(error.offset(batch.base_offset())));
         }
         let mut bytes = bytes.to_vec();
         let (offsets, waiting) = {

@@ -143,7 +143,11 @@ impl LogOptions {
         self
     }
 
-    /// The largest batch in bytes, encoded: at most `segment_bytes`; 1 MiB unless set, as in Kafka.
+    /// The largest batch in bytes, encoded: 71 to `segment_bytes`; 1 MiB unless set, as in Kafka.
+    ///
+    /// For large values, such as camera images, this is to be set, up to `segment_bytes`: a record
+    /// without key and headers takes 67 to 79 bytes more than its value. A batch is encoded, and in
+    /// positioned mode read, whole in memory: see [`LogOptions::memory_limit_bytes`].
     pub fn max_batch_bytes(mut self, bytes: usize) -> LogOptions {
         self.max_batch_bytes = bytes;
         self
@@ -226,8 +230,8 @@ impl LogOptions {
     /// thread that appends keeps a buffer of its largest batch, at most 1 MiB, and takes as many as
     /// `max_batch_bytes` for a moment. Not counted: maps and the page cache, which the kernel takes
     /// back when it needs them; batches that the application holds, each of which keeps what was
-    /// read with it, and those that a replicator has on the way; segments written under other
-    /// options while they are read.
+    /// read with it, and those that a replicator has on the way; what was written under other
+    /// options, while it is read, and batches of a mirror's source above `max_batch_bytes`.
     ///
     /// # Examples
     /// ```
