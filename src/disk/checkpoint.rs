@@ -29,6 +29,8 @@ pub(crate) struct Loaded {
     /// Where the newest slot lies, and in which area.
     position: usize,
     area: usize,
+    /// The highest number in each area; 0 where it holds nothing whole.
+    numbers: [u64; AREAS],
     slot_bytes: usize,
     /// Slots that were written once and hold nothing whole.
     pub(crate) damaged_slots: usize,
@@ -48,9 +50,9 @@ pub(crate) struct Checkpoint {
     under_sync: Option<usize>,
     /// Something was written since the last sync began.
     dirty: bool,
-    /// Where the newest slot found at open lies. It may never have been synced, or only in vain: it
-    /// is written again and synced before the first change.
-    unsettled: Option<(u64, Vec<u8>)>,
+    /// The newest slot found at open. It may never have been synced, or only in vain: it is written
+    /// again and synced before the first change.
+    unsettled: Option<Unsettled>,
     /// A sync failed: what the device holds is unknown, and nothing is written any more (I8).
     failed: bool,
     buffer: Vec<u8>,
@@ -94,6 +96,16 @@ impl<'a> Iterator for Slots<'a> {
     }
 }
 
+/// What is to be written again, and where.
+#[derive(Debug)]
+struct Unsettled {
+    position: u64,
+    slot: Vec<u8>,
+    /// With a new number into the area of the oldest slots: on a medium that tears, writing it
+    /// where it lies could take the only synced one.
+    elsewhere: Option<usize>,
+}
+
 /// Reads the newest state. A file that is not there, or holds nothing whole, gives none.
 pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
     let path = env_dir.dir.join(names::CHECKPOINT);
@@ -108,13 +120,18 @@ pub(crate) fn load(env_dir: &Env) -> Result<Loaded> {
     }
     for (start, slot, decoded) in slots {
         match decoded {
-            Ok((number, state)) if loaded.state.is_none() || number > loaded.number => {
-                loaded.state = Some(state);
-                loaded.number = number;
-                loaded.position = start;
-                loaded.area = start / (slot_bytes * SLOTS);
+            Ok((number, state)) => {
+                let area = start / (slot_bytes * SLOTS);
+                if let Some(highest) = loaded.numbers.get_mut(area) {
+                    *highest = number.max(*highest);
+                }
+                if loaded.state.is_none() || number > loaded.number {
+                    loaded.state = Some(state);
+                    loaded.number = number;
+                    loaded.position = start;
+                    loaded.area = area;
+                }
             }
-            Ok(_) => {}
             Err(DecodeError { what: NEWER, .. }) => {
                 return Err(Error::new(ErrorKind::UnsupportedFormat, NEWER).at(&path));
             }
@@ -169,8 +186,7 @@ impl Checkpoint {
             let created = Checkpoint::create(env, loaded.slot_bytes, loaded.number, state);
             return created.map_err(|(error, _)| error);
         };
-        let mut buffer = Vec::new();
-        newest.encode(loaded.number, &mut buffer);
+        let unsettled = Unsettled::of(env, loaded, newest);
         let map = map_file(env, &file, length)
             .map_err(|error| Error::io("cannot map the checkpoint", &path, error))?;
         Ok(Checkpoint {
@@ -184,7 +200,7 @@ impl Checkpoint {
             synced: loaded.area,
             under_sync: None,
             dirty: false,
-            unsettled: Some((loaded.position as u64, buffer)),
+            unsettled: Some(unsettled),
             failed: false,
             buffer: Vec::new(),
         })
@@ -241,17 +257,7 @@ impl Checkpoint {
     /// of the process at once, and a power cut after the next sync.
     pub(crate) fn write(&mut self, env: &Env, state: &State) -> Result<()> {
         self.check_failed()?;
-        if let Some((position, newest)) = &self.unsettled {
-            // The same bytes over themselves: if that fails, nothing has changed.
-            self.file
-                .write_all_at(*position, newest)
-                .map_err(|error| Error::io("cannot write the checkpoint", &self.path, error))?;
-            let settled = self.file.sync_all();
-            self.failed = settled.is_err();
-            settled
-                .map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
-            self.unsettled = None;
-        }
+        self.settle()?;
         state.encode(self.number + 1, &mut self.buffer);
         if self.buffer.len() > self.slot_bytes {
             let grown = Checkpoint::create(env, self.slot_bytes, self.number, state);
@@ -276,6 +282,29 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Makes sure of the newest slot found at open.
+    fn settle(&mut self) -> Result<()> {
+        let Some(Unsettled { position, slot, elsewhere }) = &self.unsettled else { return Ok(()) };
+        // First what a process that was killed had not synced yet.
+        let mut settled = elsewhere.map_or(Ok(()), |_| self.file.sync_all());
+        if settled.is_ok() {
+            // What lies there is the same or not needed: if that fails, nothing was lost.
+            self.file
+                .write_all_at(*position, slot)
+                .map_err(|error| Error::io("cannot write the checkpoint", &self.path, error))?;
+            settled = self.file.sync_all();
+        }
+        self.failed = settled.is_err();
+        settled.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+        if let Some(area) = *elsewhere {
+            self.number += 1;
+            self.synced = area;
+            self.writing = (area + 1) % AREAS;
+        }
+        self.unsettled = None;
+        Ok(())
+    }
+
     /// Begins a sync: what was written so far is under sync, and further changes go elsewhere.
     /// `None` if everything is synced. The caller syncs the file without holding the checkpoint's
     /// lock, one at a time, and then says how it went.
@@ -296,7 +325,7 @@ impl Checkpoint {
 
     /// Bytes of memory its buffer takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.buffer.capacity() + self.unsettled.as_ref().map_or(0, |(_, slot)| slot.capacity())
+        self.buffer.capacity() + self.unsettled.as_ref().map_or(0, |newest| newest.slot.capacity())
     }
 
     /// Whether a sync failed, so that the log has to be poisoned.
@@ -331,6 +360,20 @@ impl Checkpoint {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Unsettled {
+    fn of(env: &Env, loaded: &Loaded, newest: &State) -> Unsettled {
+        let mut slot = Vec::new();
+        if env.torn_bytes.is_none() {
+            newest.encode(loaded.number, &mut slot);
+            return Unsettled { position: loaded.position as u64, slot, elsewhere: None };
+        }
+        let oldest = (0..AREAS).min_by_key(|&area| loaded.numbers.get(area)).unwrap_or_default();
+        newest.encode(loaded.number + 1, &mut slot);
+        let position = (oldest * SLOTS * loaded.slot_bytes) as u64;
+        Unsettled { position, slot, elsewhere: Some(oldest) }
     }
 }
 

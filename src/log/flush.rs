@@ -207,8 +207,9 @@ impl Inner {
             state.tails.retain(|tail| !tail.is_before(covered.active.base, covered.position));
             Ok(((), true))
         })?;
-        if !covered.sealed.is_empty() {
-            // Once a segment, so that what recovery has to read stays short.
+        if !covered.sealed.is_empty() || covered.rewrite.is_some() {
+            // Once a segment, so that what recovery has to read stays short. What was written again
+            // may hold a batch that rotted: the next open must not take it for a torn tail.
             self.sync_checkpoint()?;
         }
         let now = self.env.storage.now_mono().as_millis();
