@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::codec::index::IndexEntries;
 use crate::disk::names::{self, Part};
-use crate::disk::{Env, create_dir_synced, index_file};
+use crate::disk::{Env, create_dir_synced, index_file, sync_name_of};
 use crate::sys::{Access, FileKind, Storage, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -37,7 +37,8 @@ impl Target {
                 dir = storage.absolute(&dir).map_err(|error| looked(&dir, error))?;
                 refuse_inside(&dir, &source.dir)?;
             }
-            Some(FileKind::Dir) => {}
+            // Whoever made it, a copy that was interrupted too, may not have synced its name.
+            Some(FileKind::Dir) => sync_name_of(storage, &dir)?,
             Some(_) => {
                 let text = "a new or empty directory is expected, this is no directory";
                 return Err(Error::invalid(text).at(&dir));

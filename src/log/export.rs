@@ -54,11 +54,9 @@ impl Log {
     /// that a Kafka broker adopts: the same names, offsets and batches, with their indexes, the
     /// seal replaced by the leader epoch -1. Appends, rolls, flushes and deletions go on meanwhile.
     ///
-    /// To hand it over: create the topic, stop the broker, replace the segment files in the
-    /// partition's directory by these, remove the broker's `.kafka_cleanshutdown` mark so that it
-    /// checks them, and start it. The durable part of the active segment is a segment here; records
-    /// below the log start offset are left out, batch by batch. Offsets that are missing or
-    /// damaged stay missing.
+    /// How it is handed over: [`docs::kafka`](crate::docs::kafka). The durable part of the active
+    /// segment is a segment here; records below the log start offset are left out, batch by batch.
+    /// Offsets that are missing or damaged stay missing.
     ///
     /// `dir` must not exist, or be empty; an unfinished export in it is replaced. Everything is
     /// synced before the call returns. Blocks for reading and writing all of it; memory is bounded

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use forebay::{IoMode, Log, Offset, OffsetSpec};
@@ -51,7 +52,10 @@ fn killed(dir: &Path) -> PathBuf {
     copy
 }
 
-fn last_segment(dir: &Path) -> (PathBuf, Vec<(std::ops::Range<i64>, std::ops::Range<usize>)>) {
+/// The offsets of each batch of a segment, and where it lies.
+type Batches = Vec<(Range<i64>, Range<usize>)>;
+
+fn last_segment(dir: &Path) -> (PathBuf, Batches) {
     let path = segments(dir).pop().unwrap();
     let batches = batches_of(&path);
     (path, batches)
