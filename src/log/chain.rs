@@ -180,7 +180,12 @@ pub(super) fn settle(
     if let Ending::Torn { bytes, records } = last.ending {
         report.bytes_cut += bytes;
         report.records_cut += records;
-        report.set_aside_failed |= !aside::keep_tail(env, end, &data, last.resume.position)?;
+        let kept = aside::keep_tail(env, end, &data, last.resume.position)?;
+        report.set_aside_failed |= !kept;
+        // Its name is on the device before the bytes are cut: a crash in between takes neither.
+        if kept && bytes > 0 {
+            env.sync_names()?;
+        }
     }
     report.indexes_rebuilt += 1;
     let rewritten = if fresh {

@@ -200,7 +200,6 @@ impl Inner {
                 .unsynced
                 .retain(|data| !covered.sealed.iter().any(|synced| Arc::ptr_eq(synced, data)));
         }
-        self.clock.note(&*self.env.storage);
         self.change_state(|state| {
             state.recovery_point = state.recovery_point.max(covered.end);
             // What they protect is on the device now, and nothing rewrites it any more.

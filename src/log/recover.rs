@@ -3,6 +3,7 @@
 //! Floor 4. Keeps I7, I12, I13, I17 and I20. `chain` finds the end and cuts there, `rewrite` makes
 //! sure of what lies above the recovery point; here is what is decided, and in which order.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -152,7 +153,15 @@ fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Resul
         if read == found.len() && found == tail.bytes {
             continue;
         }
-        file.write_all_at(tail.position, &tail.bytes).map_err(failed)?;
+        let mut position = tail.position;
+        for sector in tail.bytes.chunks(limits::TORN_BYTES_MIN) {
+            match file.write_all_at(position, sector) {
+                // What was durable has its blocks. Behind it the copy may hold what was not.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                written => written.map_err(failed)?,
+            }
+            position += sector.len() as u64;
+        }
         file.sync_all().map_err(failed)?;
         report.ends_restored += 1;
     }

@@ -356,6 +356,7 @@ impl Inner {
 
     /// Lets the next append roll if the active segment is old enough by the log clock (I15).
     pub(crate) fn note_age(&self, writer: &mut Writer) {
+        self.clock.note(&*self.env.storage);
         let age = self.log_clock().saturating_sub(writer.active_clock);
         let most = i64::try_from(self.options.segment_age.as_millis()).unwrap_or(i64::MAX);
         writer.roll_due = !writer.active.is_empty() && age >= most;
