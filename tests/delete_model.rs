@@ -3,11 +3,9 @@
 
 mod util;
 
-use std::path::Path;
-
 use forebay::{ErrorKind, IoMode, Log, Offset};
 use proptest::prelude::*;
-use util::{MODES, at, kind, manual, scratch, texts};
+use util::{Ground, OpenIn, Place, at, kind, manual, texts, ways};
 
 fn text(number: i64) -> String {
     format!("{number:08} {}", "x".repeat(290))
@@ -17,9 +15,8 @@ fn numbers(texts: &[String]) -> Vec<i64> {
     texts.iter().map(|text| text[..8].parse().unwrap()).collect()
 }
 
-fn bases(dir: &Path) -> Vec<i64> {
-    let bases = util::segments(dir);
-    bases.iter().map(|path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap()).collect()
+fn bases(dir: &Place) -> Vec<i64> {
+    dir.segments().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -77,10 +74,10 @@ impl Model {
     }
 }
 
-fn run(mode: IoMode, operations: &[Operation]) {
-    let open = |dir: &Path| manual(mode).segment_bytes(4096).open(dir).unwrap();
-    let (mut dir, mut model) = (scratch(), Model::default());
-    let mut log = open(dir.path());
+fn run(mode: IoMode, ground: Ground, operations: &[Operation]) {
+    let open = |dir: &Place| manual(mode).segment_bytes(4096).open_in(dir).unwrap();
+    let (mut dir, mut model) = (ground.place(), Model::default());
+    let mut log = open(&dir);
     let mut consumer = log.consumer("c").unwrap();
     for operation in operations {
         let any = |of: u16| model.start + i64::from(of) % (model.end - model.start + 1);
@@ -121,12 +118,10 @@ fn run(mode: IoMode, operations: &[Operation]) {
             },
             Operation::Close | Operation::Kill => {
                 if let Operation::Kill = operation {
-                    let copy = scratch();
-                    util::copy_dir(dir.path(), copy.path());
-                    dir = copy;
+                    dir = dir.killed();
                 }
                 drop((log, consumer));
-                log = open(dir.path());
+                log = open(&dir);
                 let report = log.recovery();
                 assert_eq!((report.damaged_ranges, report.lost.clone()), (0, None));
                 assert_eq!(report.bytes_cut, 0);
@@ -144,7 +139,7 @@ fn run(mode: IoMode, operations: &[Operation]) {
     }
     // The segment that was active when all was deleted goes at the next call.
     assert_eq!(log.delete_records(Offset::ZERO).unwrap().get(), model.start);
-    let bases = bases(dir.path());
+    let bases = bases(&dir);
     assert!(bases.len() < 2 || bases[1] > model.start, "{bases:?} hold nothing below the start");
 }
 
@@ -160,8 +155,8 @@ proptest! {
     fn random_operations_with_deletions_agree_with_a_model(
         operations in proptest::collection::vec(operation(), 1..120),
     ) {
-        for mode in MODES {
-            run(mode, &operations);
+        for (mode, ground) in ways() {
+            run(mode, ground, &operations);
         }
     }
 }
@@ -174,6 +169,7 @@ fn a_replicator_passes_over_what_is_deleted_before_it_is_shipped() {
     use std::time::Duration;
 
     use forebay::{FlushPolicy, LogUpstream, Replicator, ReplicatorOptions};
+    use util::{MODES, scratch};
 
     for mode in MODES {
         let (dir, second) = (scratch(), scratch());

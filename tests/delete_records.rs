@@ -6,7 +6,7 @@ mod util;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use forebay::{
     ConsumerOptions, ErrorKind, FlushPolicy, IoMode, Log, Offset, OffsetSpec, RecordBatch,
     Visibility,
 };
-use util::{MODES, all_texts, at, kind, manual, scratch, segments, texts};
+use util::{Ground, MODES, OpenIn, Place, all_texts, at, kind, manual, texts, ways};
 
 /// A log of 4-KiB segments with `count` records of 300 bytes that begin with their number.
-fn numbered(mode: IoMode, dir: &Path, count: usize) -> Log {
-    let log = manual(mode).segment_bytes(4096).open(dir).unwrap();
+fn numbered(mode: IoMode, dir: &Place, count: usize) -> Log {
+    let log = manual(mode).segment_bytes(4096).open_in(dir).unwrap();
     append(&log, count);
     log
 }
@@ -38,9 +38,8 @@ fn numbers(texts: &[String]) -> Vec<i64> {
     texts.iter().map(|text| text[..8].parse().unwrap()).collect()
 }
 
-fn bases(dir: &Path) -> Vec<i64> {
-    let stem = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
-    segments(dir).iter().map(stem).collect()
+fn bases(dir: &Place) -> Vec<i64> {
+    dir.segments().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
 }
 
 fn delete(log: &Log, before: i64) {
@@ -54,23 +53,22 @@ fn delete(log: &Log, before: i64) {
 #[test]
 fn a_start_at_every_offset_leaves_the_segments_that_hold_something() {
     const RECORDS: i64 = 60;
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for before in 0..=RECORDS {
-            let dir = scratch();
-            let log = numbered(mode, dir.path(), usize::try_from(RECORDS).unwrap());
-            let all = bases(dir.path());
+            let dir = ground.place();
+            let log = numbered(mode, &dir, usize::try_from(RECORDS).unwrap());
+            let all = bases(&dir);
             delete(&log, before);
             let first = all.iter().rposition(|base| *base <= before).unwrap();
-            assert_eq!(bases(dir.path()), all[first..]);
-            let files: BTreeSet<_> = util::files(dir.path()).into_iter().collect();
+            assert_eq!(bases(&dir), all[first..]);
+            let files: BTreeSet<_> = dir.names().into_iter().collect();
             assert_eq!(files.len(), 2 + 1 + (all.len() - first - 1) * 3, "{files:?}");
             let left: Vec<_> = (before..RECORDS).collect();
             assert_eq!(numbers(&all_texts(&log)), left);
-            let killed = scratch();
-            util::copy_dir(dir.path(), killed.path());
+            let killed = dir.killed();
             log.close().unwrap();
             for dir in [dir, killed] {
-                let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+                let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
                 assert_eq!(log.log_start_offset().get(), before);
                 assert_eq!(log.log_end_offset().get(), RECORDS);
                 assert!(log.durable_offset().get() >= before, "I1");
@@ -88,9 +86,9 @@ fn a_start_at_every_offset_leaves_the_segments_that_hold_something() {
 /// Below the start: nothing. Above the end: refused with what is valid. Closed: closed.
 #[test]
 fn the_start_moves_neither_down_nor_beyond_the_end() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = util::ten(mode, dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = util::ten_in(mode, &dir);
         for before in [i64::MIN, -1, 0] {
             assert_eq!(log.delete_records(Offset::new(before)).unwrap(), Offset::ZERO);
         }
@@ -120,10 +118,10 @@ fn the_start_moves_neither_down_nor_beyond_the_end() {
 /// it stood, in the middle of a segment, of a batch, or before its first read.
 #[test]
 fn an_overtaken_reader_says_so_once_and_goes_on_at_the_start() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for stands_at in 0..50 {
-            let dir = scratch();
-            let log = numbered(mode, dir.path(), 60);
+            let dir = ground.place();
+            let log = numbered(mode, &dir, 60);
             let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
             for _ in 0..stands_at {
                 reader.next().unwrap().unwrap();
@@ -145,9 +143,9 @@ fn an_overtaken_reader_says_so_once_and_goes_on_at_the_start() {
 /// The start lies inside a batch: its records below it are not shown.
 #[test]
 fn a_start_inside_a_batch_hides_the_records_below_it() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append_batch(["a", "b", "c", "d"]).unwrap();
         let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
         let held = reader.next().unwrap().unwrap();
@@ -164,10 +162,10 @@ fn a_start_inside_a_batch_hides_the_records_below_it() {
 /// open while it happens or not.
 #[test]
 fn an_overtaken_consumer_goes_on_at_the_start_and_counts_what_it_missed() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for visibility in [Visibility::Written, Visibility::Durable] {
-            let dir = scratch();
-            let log = numbered(mode, dir.path(), 60);
+            let dir = ground.place();
+            let log = numbered(mode, &dir, 60);
             log.flush().unwrap();
             let options = ConsumerOptions::new().visibility(visibility);
             let mut consumer = log.consumer_with("c", options.clone()).unwrap();
@@ -204,9 +202,9 @@ fn an_overtaken_consumer_goes_on_at_the_start_and_counts_what_it_missed() {
 /// deletion into it has made it durable, and nothing of one that is deleted whole.
 #[test]
 fn a_batch_held_back_until_it_is_durable_is_shown_as_far_as_it_is_left() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).open_in(&dir).unwrap();
         log.append("durable").unwrap();
         log.flush().unwrap();
         log.append_batch(["a", "b", "c"]).unwrap();
@@ -234,9 +232,9 @@ fn a_batch_held_back_until_it_is_durable_is_shown_as_far_as_it_is_left() {
 #[cfg(target_os = "linux")]
 fn held_batches_stay_valid_and_nothing_else_keeps_deleted_files() {
     for mode in MODES {
-        let dir = scratch();
+        let dir = Ground::System.place();
         // Unsynced segments, open ones, one that a reader stands in.
-        let log = numbered(mode, dir.path(), 300);
+        let log = numbered(mode, &dir, 300);
         let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
         let held: Vec<RecordBatch> = reader.by_ref().take(120).map(Result::unwrap).collect();
         let after: Vec<_> = log.reader(at(200)).unwrap().map(Result::unwrap).collect();
@@ -264,7 +262,7 @@ fn held_batches_stay_valid_and_nothing_else_keeps_deleted_files() {
         delete(&log, 390);
         assert_eq!(deleted_files(dir.path()), 0, "in {mode:?}");
         drop(log);
-        let last = numbered(mode, dir.path(), 0);
+        let last = numbered(mode, &dir, 0);
         assert_eq!(numbers(&all_texts(&last)), (390..400).collect::<Vec<_>>());
     }
 }
@@ -286,41 +284,36 @@ fn deleted_files(dir: &Path) -> usize {
 /// them, says so, and reads the same; once more opened there is nothing to do (I12, I20).
 #[test]
 fn whatever_files_a_crash_brings_back_go_at_the_next_open() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = numbered(mode, dir.path(), 60);
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = numbered(mode, &dir, 60);
         log.flush().unwrap();
-        let all = bases(dir.path());
+        let all = bases(&dir);
         assert!(all.len() >= 5, "{all:?}");
-        let before = scratch();
-        util::copy_dir(dir.path(), before.path());
+        let before = dir.files();
         delete(&log, all[3] + 1);
-        let after = scratch();
-        util::copy_dir(dir.path(), after.path());
+        let after = dir.killed();
         drop(log);
         let gone: Vec<_> = all[..3]
             .iter()
             .flat_map(|base| ["log", "index", "timeindex"].map(|part| format!("{base:020}.{part}")))
             .collect();
         for kept in 0..1_u32 << gone.len() {
-            let crashed = scratch();
-            util::copy_dir(after.path(), crashed.path());
+            let crashed = after.killed();
             let back = (0..gone.len()).filter(|n| kept >> n & 1 == 1).map(|n| &gone[n]);
-            for name in back.clone() {
-                fs::copy(before.path().join(name), crashed.path().join(name)).unwrap();
+            for (name, bytes) in before.iter().filter(|(name, _)| back.clone().any(|b| b == name)) {
+                crashed.write(name, bytes);
             }
             let logs = back.filter(|name| name.ends_with(".log")).count() as u64;
             for expected in [logs, 0] {
-                let log = manual(mode).segment_bytes(4096).open(crashed.path()).unwrap();
+                let log = manual(mode).segment_bytes(4096).open_in(&crashed).unwrap();
                 let report = log.recovery();
                 assert_eq!(report.segments_deleted, expected, "{kept:b}");
                 assert_eq!((report.damaged_ranges, report.lost.clone()), (0, None), "{kept:b}");
                 assert_eq!((report.segments_set_aside, report.records_cut), (0, 0), "{kept:b}");
                 assert_eq!(log.log_start_offset().get(), all[3] + 1);
                 assert_eq!(numbers(&all_texts(&log)), (all[3] + 1..60).collect::<Vec<_>>());
-                let names = util::files(crashed.path());
-                let names = names.iter().map(|path| path.file_name().unwrap().to_str().unwrap());
-                assert!(names.clone().all(|name| !gone.iter().any(|g| g == name)), "{kept:b}");
+                assert!(crashed.names().iter().all(|name| !gone.contains(name)), "{kept:b}");
                 drop(log);
             }
         }
@@ -332,22 +325,19 @@ fn whatever_files_a_crash_brings_back_go_at_the_next_open() {
 /// cut at every batch, with zeros behind it, with garbage, and with the whole file gone.
 #[test]
 fn an_end_that_a_power_cut_brought_below_the_start_continues_at_the_start() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = numbered(mode, dir.path(), 30);
-        let last = segments(dir.path()).pop().unwrap();
-        let batches = util::batches_of(&last);
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = numbered(mode, &dir, 30);
+        let name = dir.segments().pop().unwrap();
+        let batches = dir.batches_of(&name);
         assert!(batches.len() > 3, "the last segment holds some");
         delete(&log, 30);
-        let after = scratch();
-        util::copy_dir(dir.path(), after.path());
+        let after = dir.killed();
         drop(log);
-        let name = last.file_name().unwrap();
-        let whole = fs::read(after.path().join(name)).unwrap();
+        let whole = after.read(&name);
         for (_, places) in &batches {
             for behind in 0..4 {
-                let crashed = scratch();
-                util::copy_dir(after.path(), crashed.path());
+                let crashed = after.killed();
                 let mut bytes = whole.clone();
                 match behind {
                     0 => bytes[places.start..].fill(0),
@@ -355,20 +345,19 @@ fn an_end_that_a_power_cut_brought_below_the_start_continues_at_the_start() {
                     2 => bytes.truncate(places.start),
                     _ => bytes[places.start + 30] ^= 1,
                 }
-                fs::write(crashed.path().join(name), bytes).unwrap();
-                check_continues(mode, crashed.path(), &format!("{places:?} {behind}"));
+                crashed.write(&name, bytes);
+                check_continues(mode, &crashed, &format!("{places:?} {behind}"));
             }
         }
-        let crashed = scratch();
-        util::copy_dir(after.path(), crashed.path());
-        fs::remove_file(crashed.path().join(name)).unwrap();
-        check_continues(mode, crashed.path(), "no segment");
+        let crashed = after.killed();
+        crashed.remove(&name);
+        check_continues(mode, &crashed, "no segment");
     }
 }
 
-fn check_continues(mode: IoMode, dir: &Path, what: &str) {
+fn check_continues(mode: IoMode, dir: &Place, what: &str) {
     for round in 0..3 {
-        let log = manual(mode).segment_bytes(4096).open(dir).unwrap();
+        let log = manual(mode).segment_bytes(4096).open_in(dir).unwrap();
         let report = log.recovery();
         assert_eq!((report.damaged_ranges, report.lost.clone()), (0, None), "{what}");
         assert_eq!(log.log_start_offset().get(), 30, "{what}");
@@ -379,9 +368,8 @@ fn check_continues(mode: IoMode, dir: &Path, what: &str) {
         assert_eq!(numbers(&all_texts(&log)), (30..=30 + round).collect::<Vec<_>>(), "{what}");
         if round == 1 {
             // Kill instead of close.
-            let killed = scratch();
-            util::copy_dir(dir, killed.path());
-            let again = manual(mode).segment_bytes(4096).open(killed.path()).unwrap();
+            let killed = dir.killed();
+            let again = manual(mode).segment_bytes(4096).open_in(&killed).unwrap();
             assert_eq!(again.log_end_offset().get(), 31 + round, "{what}");
         }
     }
@@ -393,8 +381,8 @@ fn check_continues(mode: IoMode, dir: &Path, what: &str) {
 fn threads_that_delete_while_others_append_flush_and_read_see_one_history() {
     for mode in MODES {
         for policy in [FlushPolicy::EveryAppend, FlushPolicy::EveryBytes(3000)] {
-            let dir = scratch();
-            let log = manual(mode).segment_bytes(4096).flush(policy).open(dir.path()).unwrap();
+            let dir = Ground::System.place();
+            let log = manual(mode).segment_bytes(4096).flush(policy).open_in(&dir).unwrap();
             let done = AtomicBool::new(false);
             thread::scope(|scope| {
                 let appenders: Vec<_> = (0..2)
@@ -433,9 +421,9 @@ fn threads_that_delete_while_others_append_flush_and_read_see_one_history() {
             assert_eq!(end, 3000);
             assert_eq!(numbers(&all_texts(&log)), (start..end).collect::<Vec<_>>());
             log.close().unwrap();
-            let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+            let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
             assert_eq!(numbers(&all_texts(&log)), (start..end).collect::<Vec<_>>());
-            assert!(bases(dir.path()).len() <= 2 + usize::try_from(end - start).unwrap() / 10);
+            assert!(bases(&dir).len() <= 2 + usize::try_from(end - start).unwrap() / 10);
         }
     }
 }
