@@ -159,9 +159,12 @@ impl Log {
         self.inner.change_state(known)
     }
 
-    /// The consumers the log knows, in the order they were created.
+    /// The consumers the log knows, in the order they were created; none once it is closed.
     #[must_use]
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        if !self.inner.is_own() {
+            return Vec::new();
+        }
         let open = self.inner.open_consumers.lock().clone();
         let list = |state: &mut State| {
             let known = state.consumers.iter().map(|consumer| ConsumerInfo {
@@ -375,7 +378,10 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.reader.log().inner.open_consumers.lock().remove(&self.name);
+        let inner = &*self.reader.log().inner;
+        if inner.is_own() {
+            inner.open_consumers.lock().remove(&self.name);
+        }
     }
 }
 

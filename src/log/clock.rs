@@ -116,6 +116,9 @@ impl Log {
     /// ```
     pub fn clock_synchronised(&self) {
         let inner = &*self.inner;
+        if !inner.is_own() {
+            return;
+        }
         inner.clock.told.store(true, Ordering::Relaxed);
         inner.clock.note(&*inner.env.storage);
     }

@@ -26,7 +26,7 @@ impl Log {
 impl Inner {
     pub(crate) fn close(&self) -> Result<()> {
         // In a forked child the log is not ours to close, and its locks may be held for ever.
-        if !self.process.is_current() {
+        if !self.is_own() {
             return Ok(());
         }
         // A second caller waits here until the first one has freed the directory.

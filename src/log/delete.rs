@@ -68,6 +68,7 @@ impl Log {
 impl Inner {
     /// Moves the log start up to `before` and removes the segments wholly below it.
     pub(crate) fn delete_below(&self, before: Offset) -> Result<Offset> {
+        self.check_open()?;
         let mut deletion = self.deletion.lock();
         self.check_refusal()?;
         let valid = self.valid_offsets();

@@ -136,7 +136,7 @@ impl Drop for ReaderHandle {
         let inner = &*self.0.inner;
         inner.readers.fetch_sub(1, Ordering::AcqRel);
         // In a forked child its locks may be held for ever.
-        if inner.process.is_current() {
+        if inner.is_own() {
             inner.fit_to_readers();
         }
     }

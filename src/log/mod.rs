@@ -97,6 +97,10 @@ pub enum OffsetSpec {
 /// handle, reader or consumer dropped closes the log; [`Log::close`] does it at once and reports
 /// errors.
 ///
+/// A child that is forked while the log is open has the handle, but not the log: whatever would
+/// read or change it there is refused as [`Closed`](crate::ErrorKind::Closed), and the child's end
+/// closes nothing. It may open other logs, and this one once its parent has closed it.
+///
 /// # Examples
 /// ```
 /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
@@ -280,8 +284,15 @@ impl Inner {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Whether this is the process that opened the log. In a forked child nobody might ever give
+    /// back the locks that were held at the fork: whatever takes one asks before.
+    #[inline]
+    pub(crate) fn is_own(&self) -> bool {
+        self.process.is_current()
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.is_closed() || !self.process.is_current() {
+        if self.is_closed() || !self.is_own() {
             return Err(self.closed_error());
         }
         Ok(())

@@ -139,7 +139,8 @@ impl Log {
     /// Numbers about the log: for a device's telemetry, or an operator.
     ///
     /// Takes the writer's lock for a moment, and asks the filesystem about every file: three calls
-    /// a segment. Works on a poisoned and on a closed log as well.
+    /// a segment. Works on a poisoned and on a closed log as well. In a forked child it tells the
+    /// offsets as they were at the fork, `poisoned` says why no more, and every count is zero.
     ///
     /// # Examples
     /// ```
@@ -153,6 +154,9 @@ impl Log {
     #[must_use]
     pub fn stats(&self) -> LogStats {
         let inner = &*self.inner;
+        if !inner.is_own() {
+            return inner.stats_of_child();
+        }
         let (appended, unflushed) = {
             let writer = inner.writer.lock();
             (writer.appended, writer.since_flush)
@@ -202,6 +206,37 @@ struct Files {
 }
 
 impl Inner {
+    /// What can be told without a lock.
+    #[cold]
+    fn stats_of_child(&self) -> LogStats {
+        LogStats {
+            log_start_offset: self.log_start_offset(),
+            durable_offset: self.durable_offset(),
+            log_end_offset: self.log_end_offset(),
+            segments: 0,
+            batch_bytes: 0,
+            file_bytes: 0,
+            allocated_bytes: 0,
+            deleted_held_bytes: 0,
+            open_sealed_segments: 0,
+            mapped_bytes: 0,
+            memory_bytes: 0,
+            memory_bytes_max: 0,
+            unflushed_bytes: 0,
+            records_appended: 0,
+            batches_appended: 0,
+            bytes_appended: 0,
+            appends_refused: 0,
+            flushes: 0,
+            rolls: 0,
+            segments_deleted: 0,
+            io_mode: if self.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
+            poisoned: Some(self.closed_error().to_string()),
+            recovery: self.recovery.clone(),
+            consumers: Vec::new(),
+        }
+    }
+
     fn files(&self) -> Files {
         let env = &self.env;
         let mut files = Files::default();

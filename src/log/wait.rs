@@ -74,7 +74,7 @@ impl Inner {
     /// Flushes if the interval policy wants it now. A failure poisons the log, which every later
     /// append and flush says; reading and waiting for written records go on.
     pub(crate) fn keep_interval(&self) {
-        if self.flush_due_in() == Some(Duration::ZERO) {
+        if self.is_own() && self.flush_due_in() == Some(Duration::ZERO) {
             let _ = self.flush_until(self.log_end_offset());
         }
     }

@@ -309,7 +309,7 @@ impl Inner {
     /// give it back.
     #[inline]
     pub(crate) fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>> {
-        if !self.process.is_current() {
+        if !self.is_own() {
             return Err(self.closed_error());
         }
         Ok(self.writer.lock())

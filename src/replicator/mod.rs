@@ -154,6 +154,7 @@ pub struct Replicator {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     log: Log,
+    process: u32,
 }
 
 /// What the driver's thread and the handle share.
@@ -200,12 +201,17 @@ impl Replicator {
             .map_err(|error| {
                 Error::new(ErrorKind::Io, format!("cannot start the replicator's thread: {error}"))
             })?;
-        Ok(Replicator { shared, thread: Some(thread), log: log.clone() })
+        let process = std::process::id();
+        Ok(Replicator { shared, thread: Some(thread), log: log.clone(), process })
     }
 
     /// How far it has come, and what it is doing.
     #[must_use]
     pub fn status(&self) -> ReplicatorStatus {
+        if let Err(error) = self.check_process() {
+            let last_error = Some(error.to_string());
+            return ReplicatorStatus { link: LinkState::Stopped, last_error, ..Default::default() };
+        }
         let progress = self.shared.status.lock();
         let mut status = progress.status.clone();
         let lag = self.log.log_end_offset() - status.committed;
@@ -221,6 +227,7 @@ impl Replicator {
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) if the replicator stopped before.
     pub fn wait_until(&self, offset: Offset, timeout: Duration) -> Result<bool> {
+        self.check_process()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut progress = self.shared.status.lock();
         loop {
@@ -253,7 +260,17 @@ impl Replicator {
         self.end()
     }
 
+    /// In a forked child there is no thread to wait for, and nobody to give a lock back.
+    fn check_process(&self) -> Result<()> {
+        if self.process == std::process::id() {
+            return Ok(());
+        }
+        let text = "the replicator belongs to the process that forked this one";
+        Err(Error::new(ErrorKind::Closed, text))
+    }
+
     fn end(&mut self) -> Result<()> {
+        self.check_process()?;
         self.shared.status.lock().stop = true;
         self.shared.changed.notify_all();
         match self.thread.take().map(JoinHandle::join) {

@@ -11,7 +11,7 @@
 //! | `concurrency`, `append_at`, one of `delete_records` | threads that race in real time |
 //! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
 //! | `mirror` and `hostile`: segment files | `SegmentFile` opens paths of the system |
-//! | `alloc`, `replicator` | they look at the process, or at an edge of the crate |
+//! | `alloc`, `memory`, `fork`, `replicator` | they look at the process, or at an edge of it |
 #![allow(
     dead_code,
     unused_imports,
