@@ -176,21 +176,40 @@ impl<'a> Iterator for RawRecords<'a> {
     }
 }
 
-/// Gives a raw record its offset and time.
-#[inline]
-pub(crate) fn resolve<'a>(header: &BatchHeader, raw: &RawRecord<'a>) -> Record<'a> {
-    let timestamp = if header.attributes & LOG_APPEND_TIME != 0 {
-        header.max_timestamp
-    } else {
-        header.base_timestamp.wrapping_add(raw.timestamp_delta)
-    };
-    Record {
-        offset: Offset::new(header.base_offset + i64::from(raw.offset_delta)),
-        timestamp: Timestamp::from_millis(timestamp),
-        key: raw.key,
-        value: raw.value,
-        headers: raw.headers,
+/// What a batch's records count their offsets and times from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    base_offset: i64,
+    base_timestamp: i64,
+    /// All records have the base timestamp: the log stamped the batch.
+    fixed: bool,
+}
+
+impl Times {
+    #[inline]
+    pub(crate) fn of(header: &BatchHeader) -> Times {
+        let fixed = header.attributes & LOG_APPEND_TIME != 0;
+        let base_timestamp = if fixed { header.max_timestamp } else { header.base_timestamp };
+        Times { base_offset: header.base_offset, base_timestamp, fixed }
     }
+
+    /// Gives a raw record its offset and time.
+    #[inline(always)]
+    pub(crate) fn resolve<'a>(&self, raw: &RawRecord<'a>) -> Record<'a> {
+        let delta = if self.fixed { 0 } else { raw.timestamp_delta };
+        Record {
+            offset: Offset::new(self.base_offset + i64::from(raw.offset_delta)),
+            timestamp: Timestamp::from_millis(self.base_timestamp.wrapping_add(delta)),
+            key: raw.key,
+            value: raw.value,
+            headers: raw.headers,
+        }
+    }
+}
+
+/// [`Times::resolve`] for a single record.
+pub(crate) fn resolve<'a>(header: &BatchHeader, raw: &RawRecord<'a>) -> Record<'a> {
+    Times::of(header).resolve(raw)
 }
 
 /// The delete horizon, which stands in the base timestamp's place when its bit is set.

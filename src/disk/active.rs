@@ -40,6 +40,17 @@ pub(crate) struct ActiveSegment {
     /// The filesystem cannot reserve blocks; then a full disk shows at the write itself.
     preallocates: bool,
     rule: IndexRule,
+    /// Sealing wrote the index files.
+    index_stored: bool,
+}
+
+/// How quickly the log is written to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// What was written since, or between, the last flushes.
+    pub(crate) bytes: usize,
+    /// There were flushes: it can be told how often they come.
+    pub(crate) flushed: bool,
 }
 
 /// A new segment's file under a name that is not yet a segment's; which one's is open.
@@ -135,6 +146,7 @@ impl ActiveSegment {
             small_folios: false,
             preallocates: true,
             rule,
+            index_stored: false,
         }
     }
 
@@ -168,8 +180,8 @@ impl ActiveSegment {
         Ok(Some(TailCopy { base: self.data.base, position: from as u64, bytes }))
     }
 
-    /// Writes a stamped batch behind the last one and publishes it. Mapped: a copy. `pace` is what
-    /// was written since, or between, the last flushes: so much is worth being prepared for.
+    /// Writes a stamped batch behind the last one and publishes it. Mapped: a copy. `pace` says how
+    /// much is worth being prepared for.
     ///
     /// After an error nothing is published.
     #[inline]
@@ -178,7 +190,7 @@ impl ActiveSegment {
         batch: &[u8],
         last_offset: Offset,
         max_timestamp: i64,
-        pace: usize,
+        pace: Pace,
     ) -> Result<()> {
         debug_assert!(self.has_room(batch.len(), last_offset));
         let end = self.position + batch.len();
@@ -208,7 +220,7 @@ impl ActiveSegment {
     }
 
     #[cold]
-    fn make_ready(&mut self, end: usize, pace: usize) -> Result<()> {
+    fn make_ready(&mut self, end: usize, pace: Pace) -> Result<()> {
         if end > self.allocated {
             let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
             self.allocate(doubled.max(end).min(self.capacity), end)?;
@@ -218,9 +230,9 @@ impl ActiveSegment {
             return Ok(());
         };
         self.behind = true;
-        let window = window_bytes(pace);
+        let window = window_bytes(pace.bytes);
         let until = (end + window).next_multiple_of(PAGE_BYTES).min(self.allocated);
-        let small = window < limits::POPULATE_BYTES_MAX;
+        let small = pace.flushed && window < limits::POPULATE_BYTES_MAX;
         if small != self.small_folios {
             map.in_small_folios(small);
             self.small_folios = small;
@@ -308,7 +320,8 @@ impl ActiveSegment {
         let mut entries = self.data.index_entries();
         entries.add(closing);
         // A cache (I5): where there is no room for it, the first lookup scans instead.
-        let _ = index_file::write(&*env.storage, &env.dir, self.data.base, &entries);
+        let stored = index_file::write(&*env.storage, &env.dir, self.data.base, &entries);
+        self.index_stored = stored.is_ok();
         Ok(CleanMark {
             active_base: self.data.base,
             active_bytes: self.position as u64,
@@ -317,9 +330,13 @@ impl ActiveSegment {
         })
     }
 
-    /// Completes the index in memory: of a segment that was sealed and got a successor.
+    /// For a segment that was sealed and got a successor: its index is that of its files from now
+    /// on, or where they could not be written, complete in memory.
     pub(crate) fn close_index(&mut self) {
-        self.data.add_to_index(self.rule.finish());
+        match self.index_stored {
+            true => self.data.forget_index(),
+            false => self.data.add_to_index(self.rule.finish()),
+        }
     }
 }
 

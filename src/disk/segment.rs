@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::codec::decode::check_header;
 use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule, entries_max};
-use crate::codec::layout::HEADER_BYTES;
+use crate::codec::layout::{BatchHeader, HEADER_BYTES};
 use crate::disk::names::{self, Part};
 use crate::disk::pins::Pin;
 use crate::disk::walk::{Gaps, Step, Walker};
@@ -28,6 +28,10 @@ pub(crate) struct Segment {
     open: Mutex<Opened>,
     /// Openings that were let go while somebody held them.
     pins: Mutex<Vec<Pin>>,
+    /// Among those that stay open until others take their place.
+    kept: AtomicBool,
+    /// Opened since that was looked at last.
+    marked: AtomicBool,
     /// Of a sealed segment, once it was asked for; `i64::MIN` if it holds no record.
     max_timestamp: OnceLock<i64>,
 }
@@ -52,7 +56,29 @@ impl Segment {
 
     fn with(base: Offset, opened: Opened) -> Segment {
         let (open, pins) = (Mutex::new(opened), Mutex::default());
-        Segment { base, open, pins, max_timestamp: OnceLock::new() }
+        let (kept, marked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Segment { base, open, pins, kept, marked, max_timestamp: OnceLock::new() }
+    }
+
+    /// Whether it stays open until others take its place; marks it as one that is used.
+    #[inline]
+    pub(crate) fn is_kept(&self) -> bool {
+        let kept = self.kept.load(Ordering::Relaxed);
+        if kept && !self.marked.load(Ordering::Relaxed) {
+            self.marked.store(true, Ordering::Relaxed);
+        }
+        kept
+    }
+
+    /// Taken back before the file is let go: whoever opens it anew sees that.
+    pub(crate) fn keep(&self, kept: bool) {
+        self.marked.store(kept, Ordering::Relaxed);
+        self.kept.store(kept, Ordering::Relaxed);
+    }
+
+    /// Whether it was opened since the last time this was asked.
+    pub(crate) fn take_mark(&self) -> bool {
+        self.marked.swap(false, Ordering::Relaxed)
     }
 
     /// The open file, opened now if need be.
@@ -205,6 +231,11 @@ impl SegmentData {
             .map_err(|error| Error::io("cannot populate the active segment", &self.path, error))
     }
 
+    /// Asks the device to begin writing all of it; a sync later has little left to do.
+    pub(crate) fn start_write_out(&self) {
+        self.file.start_write_out(0, self.published() as u64);
+    }
+
     /// Moves the published end of a segment that is written by position.
     #[inline]
     pub(crate) fn publish_positioned(&self, end: usize) {
@@ -216,12 +247,19 @@ impl SegmentData {
     /// Published bytes from `position` on: all of them from a map, else at least `want` if so many
     /// are there. Costs a system call where there is no map.
     pub(crate) fn window(&self, position: usize, want: usize) -> Result<Pinned> {
-        self.fill(position, want.max(limits::READ_CHUNK_BYTES), Pinned::of_vec(Vec::new()))
+        self.fill(position, want.max(limits::READ_CHUNK_BYTES), Pinned::of_vec(Vec::new()), 0)
     }
 
     /// [`SegmentData::window`] of no more than `want` bytes where there is no map, into the memory
-    /// of `spare` if nobody else holds that.
-    pub(crate) fn fill(&self, position: usize, want: usize, spare: Pinned) -> Result<Pinned> {
+    /// of `spare` if nobody else holds that; its first `kept` bytes are the ones from `position` on
+    /// and stay.
+    pub(crate) fn fill(
+        &self,
+        position: usize,
+        want: usize,
+        spare: Pinned,
+        kept: usize,
+    ) -> Result<Pinned> {
         let published = self.published();
         match &self.bytes {
             SegmentBytes::Mapped(map) => Ok(Pinned::of_map(map, position..published)
@@ -234,11 +272,14 @@ impl SegmentData {
                     bytes = Vec::new();
                     bytes.reserve_exact(want);
                 }
+                let kept = kept.min(bytes.len());
                 bytes.resize(want, 0);
-                let read = self.file.read_at(position as u64, &mut bytes).map_err(|error| {
+                let rest = bytes.get_mut(kept..).unwrap_or_default();
+                let from = position.saturating_add(kept);
+                let read = self.file.read_at(from as u64, rest).map_err(|error| {
                     Error::io("cannot read the segment", &self.path, error).position(position)
                 })?;
-                bytes.truncate(read);
+                bytes.truncate(kept + read);
                 Ok(Pinned::of_vec(bytes))
             }
         }
@@ -257,21 +298,60 @@ impl SegmentData {
     /// Where to begin a walk that is to reach `target`: position and base offset of a whole batch
     /// at or below it, by the index where the segment bears it out, else the segment's start.
     pub(crate) fn floor(&self, env: &Env, target: Offset) -> Result<(usize, Offset)> {
+        let none = Pinned::of_vec(Vec::new());
+        let (position, base, _) = self.floor_window(env, target, HEADER_BYTES, none)?;
+        Ok((position, base))
+    }
+
+    /// [`SegmentData::floor`], and the bytes from there on: `want` of them where there is no map,
+    /// in the memory of `spare` if nobody else holds that.
+    fn floor_window(
+        &self,
+        env: &Env,
+        target: Offset,
+        want: usize,
+        mut spare: Pinned,
+    ) -> Result<(usize, Offset, Pinned)> {
         for rebuild in [false, true] {
             let Some(entry) = self.index_floor(env, target, rebuild)? else { break };
             let position = usize::try_from(entry.position).unwrap_or(0);
-            let spare = Pinned::of_vec(Vec::new());
-            let window = self.fill(position, HEADER_BYTES, spare)?;
+            let window = self.fill(position, want, spare, 0)?;
             let header = check_header(&window, usize::MAX, &env.seal);
             let last = self.base + i64::from(entry.offset);
             if let Ok(header) = header
                 && header.next_offset() == last.get() + 1
                 && header.base_offset >= self.base.get()
             {
-                return Ok((position, Offset::new(header.base_offset)));
+                return Ok((position, Offset::new(header.base_offset), window));
             }
+            spare = window;
         }
-        Ok((0, self.base))
+        Ok((0, self.base, Pinned::of_vec(Vec::new())))
+    }
+
+    /// A walker at, or a little before, the batch that holds `target`, with bytes at hand.
+    ///
+    /// Batches between the index's entry and that one are passed by their headers alone: the seal
+    /// vouches for a base offset and a length, and nothing of them is handed out. Where no seal
+    /// does, and where anything is not as it should be, the walk that checks everything begins.
+    pub(crate) fn walker_near(&self, env: &Env, target: Offset, spare: Pinned) -> Result<Walker> {
+        let chunk = limits::READ_CHUNK_BYTES_FIRST;
+        let (start, mut base, window) = self.floor_window(env, target, chunk, spare)?;
+        let mut position = start;
+        while env.seal.is_on() {
+            let rest = window.get(position - start..).unwrap_or_default();
+            let Ok(size) = BatchHeader::read(rest).and_then(|header| header.size()) else { break };
+            let next = rest.get(size..).unwrap_or_default();
+            let Ok(next) = check_header(next, usize::MAX, &env.seal) else { break };
+            if next.base_offset > target.get() || next.base_offset <= base.get() {
+                break;
+            }
+            position += size;
+            base = Offset::new(next.base_offset);
+        }
+        let mut walker = Walker::new(position, base, Gaps::Refused);
+        walker.lend(start, &window);
+        Ok(walker)
     }
 
     fn index_floor(&self, env: &Env, target: Offset, rebuild: bool) -> Result<Option<IndexEntry>> {
@@ -355,6 +435,11 @@ impl SegmentData {
         if let Some(entries) = &mut *self.index.write() {
             entries.add(due);
         }
+    }
+
+    /// Gives the index's memory back: its files were written, and whoever asks reads them.
+    pub(crate) fn forget_index(&self) {
+        *self.index.write() = None;
     }
 
     /// The index as it stands, for writing it out.

@@ -21,7 +21,8 @@ pub(crate) const SEGMENT_MEMORY_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct SegmentSet {
     list: RwLock<Vec<Arc<Segment>>>,
-    /// Sealed ones that are open, least recently opened first: their number is bounded.
+    /// Sealed ones that are open: their number is bounded. The first one that nobody has opened
+    /// since it was last passed over goes, so that opening one that is there only leaves a mark.
     open: Mutex<VecDeque<Arc<Segment>>>,
     open_max: AtomicUsize,
 }
@@ -40,9 +41,15 @@ impl SegmentSet {
     }
 
     fn release_oldest(&self, open: &mut VecDeque<Arc<Segment>>) {
-        while open.len() > self.open_max.load(Ordering::Acquire)
-            && let Some(oldest) = open.pop_front()
-        {
+        while open.len() > self.open_max.load(Ordering::Acquire) {
+            for _ in 0..open.len() {
+                if !open.front().is_some_and(|oldest| oldest.take_mark()) {
+                    break;
+                }
+                open.rotate_left(1);
+            }
+            let Some(oldest) = open.pop_front() else { return };
+            oldest.keep(false);
             oldest.release();
         }
     }
@@ -88,7 +95,7 @@ impl SegmentSet {
     /// Opens a segment for reading and keeps it open among the most recent ones.
     pub(crate) fn open(&self, env: &Env, segment: &Arc<Segment>) -> Result<Arc<SegmentData>> {
         let data = segment.data(env)?;
-        if self.after(segment.base).is_some() {
+        if !segment.is_kept() && self.after(segment.base).is_some() {
             self.keep_open(segment);
         }
         Ok(data)
@@ -116,6 +123,7 @@ impl SegmentSet {
         if !self.find(segment.base).is_some_and(|listed| Arc::ptr_eq(&listed, segment)) {
             return;
         }
+        segment.keep(true);
         open.push_back(Arc::clone(segment));
         self.release_oldest(&mut open);
     }

@@ -47,7 +47,7 @@ pub(crate) enum Step {
 /// What [`Walker::advance`] came to.
 #[derive(Debug)]
 pub(crate) enum Seen {
-    /// A whole batch: the walker's [`Walker::header`] and [`Walker::last_batch`].
+    /// A whole batch: [`Walker::last_batch`].
     Batch,
     /// So many bytes have to be at hand for the next step: [`Walker::refill`].
     Short(usize),
@@ -73,9 +73,8 @@ pub(crate) struct Walker {
     window_start: usize,
     /// Where the batch that was stepped over last begins; `position`, if there is none.
     last: usize,
-    /// The header at the position while it is checked, then that of the last batch. It stays in
-    /// place: moving it around costs more than taking it apart.
-    header: BatchHeader,
+    /// The last batch holds no record.
+    last_is_empty: bool,
     /// How much is fetched at once where there is no map.
     step: usize,
     /// From here on the segment is asked to read ahead.
@@ -92,8 +91,17 @@ impl Walker {
             _ => (limits::READ_CHUNK_BYTES_FIRST, position + limits::READ_CHUNK_BYTES),
         };
         let (window_start, last) = (position, position);
-        let header = BatchHeader::NONE;
-        Walker { position, next_offset, gaps, window, window_start, last, header, step, ahead }
+        Walker {
+            position,
+            next_offset,
+            gaps,
+            window,
+            window_start,
+            last,
+            last_is_empty: false,
+            step,
+            ahead,
+        }
     }
 
     /// Where the next batch begins.
@@ -141,10 +149,15 @@ impl Walker {
         self.window.slice(self.last - self.window_start..self.position - self.window_start)
     }
 
-    /// The header of the batch that was stepped over last.
+    /// Whether the batch that was stepped over last holds no record.
     #[inline]
-    pub(crate) fn header(&self) -> &BatchHeader {
-        &self.header
+    pub(crate) fn last_is_empty(&self) -> bool {
+        self.last_is_empty
+    }
+
+    /// The bytes at hand, for a walker elsewhere to fill anew if nobody else holds them.
+    pub(crate) fn into_window(self) -> Pinned {
+        self.window
     }
 
     /// Takes the step.
@@ -153,7 +166,8 @@ impl Walker {
             let stop = match self.advance(data, seal) {
                 Seen::Batch => {
                     let bytes = self.last_batch().expect("what was checked is at hand");
-                    let (header, position) = (self.header, self.last);
+                    let header = BatchHeader::read(&bytes).expect("what was checked is whole");
+                    let position = self.last;
                     return Ok(Step::Batch(WalkedBatch { header, bytes, position }));
                 }
                 Seen::Short(want) => match self.refill(data, want)? {
@@ -176,19 +190,15 @@ impl Walker {
             self.ahead = data.read_ahead(self.position);
         }
         let bytes = self.window.get(self.position - self.window_start..).unwrap_or_default();
-        self.header = match BatchHeader::read(bytes) {
-            Ok(header) => header,
-            Err(_) => return Seen::Short(HEADER_BYTES),
-        };
-        let header = &self.header;
-        if let Err(error) = judge_header(header, usize::MAX, seal) {
+        let Ok(header) = BatchHeader::read(bytes) else { return Seen::Short(HEADER_BYTES) };
+        if let Err(error) = judge_header(&header, usize::MAX, seal) {
             return Seen::Damage(error);
         }
         let size = header.size().unwrap_or(HEADER_BYTES);
         if size > bytes.len() {
             return Seen::Short(size);
         }
-        if let Err(error) = check_body(bytes, header) {
+        if let Err(error) = check_body(bytes, &header) {
             return Seen::Damage(error);
         }
         let expected = self.next_offset.get();
@@ -200,6 +210,7 @@ impl Walker {
             return Seen::Damage(DecodeError::new("another base offset is due here", 0));
         }
         self.next_offset = Offset::new(header.next_offset());
+        self.last_is_empty = header.count == 0;
         self.last = self.position;
         self.position += size;
         Seen::Batch
@@ -245,8 +256,10 @@ impl Walker {
     #[cold]
     fn fetch(&mut self, data: &SegmentData, want: usize) -> Result<()> {
         let spare = std::mem::replace(&mut self.window, Pinned::of_vec(Vec::new()));
+        // What is there of the batch already need not be read again.
+        let kept = if self.window_start == self.position { spare.len() } else { 0 };
         (self.window_start, self.last) = (self.position, self.position);
-        self.window = data.fill(self.position, want.max(self.step), spare)?;
+        self.window = data.fill(self.position, want.max(self.step), spare, kept)?;
         self.step = (self.step * 2).min(limits::READ_CHUNK_BYTES);
         Ok(())
     }

@@ -91,6 +91,7 @@ impl Inner {
         self.keep_interval();
         let _ = self.make_segment_ahead();
         let _ = self.populate_ahead();
+        self.write_out_sealed();
         let age_due = self.roll_by_age();
         let flush_due = self.flush_due_in();
         [age_due, flush_due].into_iter().flatten().min()
@@ -132,6 +133,14 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Has the device begin with the segment that was sealed last.
+    fn write_out_sealed(&self) {
+        let sealed = self.writer.lock().write_out.take();
+        if let Some(sealed) = sealed {
+            sealed.start_write_out();
+        }
     }
 
     /// Populates the pages the next appends will store to, while they go on.

@@ -2,8 +2,10 @@
 //!
 //! Floor 4.
 
-use crate::codec::decode::{RawRecords, delete_horizon, resolve};
-use crate::codec::layout::{BatchHeader, CODEC_MASK, CONTROL, LOG_APPEND_TIME, TRANSACTIONAL};
+use crate::codec::decode::{RawRecords, Times, delete_horizon};
+use crate::codec::layout::{
+    BatchHeader, CODEC_MASK, CONTROL, HEADER_BYTES, LOG_APPEND_TIME, TRANSACTIONAL,
+};
 use crate::disk::walk::Walker;
 use crate::sys::Pinned;
 use crate::words::error::{Error, ErrorKind, Result};
@@ -17,7 +19,8 @@ use crate::words::time::Timestamp;
 /// copy what must stay long. Records borrow from it.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
-    header: BatchHeader,
+    /// A whole batch, its header judged. What is asked of the header is read there each time: it
+    /// is a load, and a batch is cheaper to hand over without a copy of it.
     bytes: Pinned,
     /// Where [`RecordBatch::records`] begins.
     start: Offset,
@@ -53,49 +56,50 @@ pub enum TimestampType {
 
 impl RecordBatch {
     #[inline]
-    pub(crate) fn new(header: BatchHeader, bytes: Pinned, start: Offset) -> RecordBatch {
-        RecordBatch { header, bytes, start }
+    pub(crate) fn new(bytes: Pinned, start: Offset) -> RecordBatch {
+        debug_assert!(bytes.len() >= HEADER_BYTES);
+        RecordBatch { bytes, start }
     }
 
     /// The batch that a walker has stepped over last, its records due from `start` on.
     #[inline]
     pub(crate) fn of_last(walker: &Walker, start: Offset) -> Option<RecordBatch> {
-        let bytes = walker.last_batch()?;
-        Some(RecordBatch { header: *walker.header(), bytes, start })
+        walker.last_batch().map(|bytes| RecordBatch::new(bytes, start))
     }
 
-    pub(crate) fn header(&self) -> &BatchHeader {
-        &self.header
+    #[inline]
+    pub(crate) fn header(&self) -> BatchHeader {
+        BatchHeader::read(&self.bytes).unwrap_or(BatchHeader::NONE)
     }
 
     /// The first offset of the batch, also when a reader began in the middle of it.
     #[must_use]
     pub fn base_offset(&self) -> Offset {
-        Offset::new(self.header.base_offset)
+        Offset::new(self.header().base_offset)
     }
 
     /// The last offset of the batch.
     #[must_use]
     pub fn last_offset(&self) -> Offset {
-        Offset::new(self.header.next_offset() - 1)
+        Offset::new(self.header().next_offset() - 1)
     }
 
     /// One past the last offset: where the next batch begins.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
-        Offset::new(self.header.next_offset())
+        Offset::new(self.header().next_offset())
     }
 
     /// How many records the batch holds, those before a reader's position included.
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::try_from(self.header.count).unwrap_or(0)
+        usize::try_from(self.header().count).unwrap_or(0)
     }
 
     /// Whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.header.count == 0
+        self.header().count == 0
     }
 
     /// The whole batch as stored, in Kafka's format, magic 2.
@@ -106,20 +110,26 @@ impl RecordBatch {
 
     /// The records from the reader's position on.
     #[must_use]
+    #[inline]
     pub fn records(&self) -> Records<'_> {
-        Records { batch: self, raw: RawRecords::new(&self.header, &self.bytes) }
+        let header = self.header();
+        Records {
+            batch: self,
+            times: Times::of(&header),
+            raw: RawRecords::new(&header, &self.bytes),
+        }
     }
 
     /// The highest time of its records.
     #[must_use]
     pub fn max_timestamp(&self) -> Timestamp {
-        Timestamp::from_millis(self.header.max_timestamp)
+        Timestamp::from_millis(self.header().max_timestamp)
     }
 
     /// What the records' times mean.
     #[must_use]
     pub fn timestamp_type(&self) -> TimestampType {
-        if self.header.attributes & LOG_APPEND_TIME == 0 {
+        if self.header().attributes & LOG_APPEND_TIME == 0 {
             TimestampType::CreateTime
         } else {
             TimestampType::LogAppendTime
@@ -129,7 +139,7 @@ impl RecordBatch {
     /// How the records are compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        match self.header.attributes & CODEC_MASK {
+        match self.header().attributes & CODEC_MASK {
             0 => Compression::None,
             1 => Compression::Gzip,
             2 => Compression::Snappy,
@@ -142,49 +152,49 @@ impl RecordBatch {
     /// Whether it is part of a transaction of an upstream's producer.
     #[must_use]
     pub fn is_transactional(&self) -> bool {
-        self.header.attributes & TRANSACTIONAL != 0
+        self.header().attributes & TRANSACTIONAL != 0
     }
 
     /// Whether it holds an upstream's control record instead of data.
     #[must_use]
     pub fn is_control(&self) -> bool {
-        self.header.attributes & CONTROL != 0
+        self.header().attributes & CONTROL != 0
     }
 
     /// When compaction may drop the tombstones in it, if that was decided.
     #[must_use]
     pub fn delete_horizon(&self) -> Option<Timestamp> {
-        delete_horizon(&self.header).map(Timestamp::from_millis)
+        delete_horizon(&self.header()).map(Timestamp::from_millis)
     }
 
     /// The four bytes Kafka calls leader epoch: this log's seal, or what an upstream wrote.
     #[must_use]
     pub fn leader_epoch(&self) -> i32 {
-        self.header.leader_epoch
+        self.header().leader_epoch
     }
 
     /// The stored CRC-32C.
     #[must_use]
     pub fn checksum(&self) -> u32 {
-        self.header.crc
+        self.header().crc
     }
 
     /// The producer id, -1 for none.
     #[must_use]
     pub fn producer_id(&self) -> i64 {
-        self.header.producer_id
+        self.header().producer_id
     }
 
     /// The producer epoch, -1 for none.
     #[must_use]
     pub fn producer_epoch(&self) -> i16 {
-        self.header.producer_epoch
+        self.header().producer_epoch
     }
 
     /// The producer's sequence number of the first record, -1 for none.
     #[must_use]
     pub fn base_sequence(&self) -> i32 {
-        self.header.base_sequence
+        self.header().base_sequence
     }
 }
 
@@ -195,6 +205,7 @@ impl RecordBatch {
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     batch: &'a RecordBatch,
+    times: Times,
     raw: RawRecords<'a>,
 }
 
@@ -206,7 +217,7 @@ impl<'a> Iterator for Records<'a> {
         loop {
             match self.raw.next()? {
                 Ok(raw) => {
-                    let record = resolve(&self.batch.header, &raw);
+                    let record = self.times.resolve(&raw);
                     if record.offset >= self.batch.start {
                         return Some(Ok(record));
                     }

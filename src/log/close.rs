@@ -57,7 +57,7 @@ impl Inner {
             let _durable = self.checkpoint.lock();
             self.closed.store(true, Ordering::Release);
         }
-        self.appended.notify_all();
+        self.appended.announce_if_awaited();
         self.group.wake();
         if let Some(names) = &self.env.names {
             names.unlock();

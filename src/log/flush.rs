@@ -229,7 +229,7 @@ impl Inner {
         self.failure.get_or_init(|| error.to_string());
         // Takes the failure over, so that whoever holds the lock sees one fact.
         let _ = self.refusal(writer);
-        self.appended.notify_all();
+        self.appended.announce_if_awaited();
         self.group.wake();
     }
 

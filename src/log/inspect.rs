@@ -122,7 +122,7 @@ impl SegmentFile {
                 }
                 self.done = false;
                 let start = Offset::new(header.base_offset);
-                Ok(Some((position as u64, RecordBatch::new(header, bytes, start))))
+                Ok(Some((position as u64, RecordBatch::new(bytes, start))))
             }
             Step::End if self.file_bytes > self.data.published() as u64 => {
                 let what = "the file is longer than a segment can be; no more of it is read";

@@ -41,7 +41,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::disk::Env;
 use crate::disk::checkpoint::Checkpoint;
@@ -57,7 +57,7 @@ use crate::log::options::LogOptions;
 use crate::log::report::RecoveryReport;
 use crate::log::stats::Tally;
 use crate::log::write::Writer;
-use crate::sys::Process;
+use crate::sys::{Event, Process};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -141,7 +141,7 @@ pub(crate) struct Inner {
     flushed_at_ms: AtomicU64,
     writer: OwnLines<Mutex<Writer>>,
     /// With `writer`: the end moved, or the log was closed.
-    appended: Condvar,
+    appended: Event,
     group: Group,
     checkpoint: Mutex<Durable>,
     /// Held while the checkpoint's file is synced: one at a time.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{self, Checkpoint};
@@ -27,7 +27,7 @@ use crate::log::recover::{Listing, Recovered, recover};
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
 use crate::log::{Durable, Inner, Log, OwnLines};
-use crate::sys::{FileKind, LockedDir, Medium, OsStorage, Process, Storage};
+use crate::sys::{Event, FileKind, LockedDir, Medium, OsStorage, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 
 /// Opens on the operating system.
@@ -140,6 +140,7 @@ fn assemble(
         refusal: None,
         clean_mark: state.clean.is_some(),
         unsynced: Vec::new(),
+        write_out: None,
         rewrite,
         // What was made before an unclean stop may never have been synced.
         names_unsynced: state.clean.is_none(),
@@ -164,7 +165,7 @@ fn assemble(
         age_looked_at_ms: AtomicU64::new(u64::try_from(now.as_millis()).unwrap_or(0)),
         flushed_at_ms: AtomicU64::new(u64::try_from(now.as_millis()).unwrap_or(0)),
         writer: OwnLines(Mutex::new(writer)),
-        appended: Condvar::new(),
+        appended: Event::default(),
         group: Group::default(),
         recovery: report.above(state.log_start),
         checkpoint: Mutex::new(Durable { state, file, unsaved: false }),

@@ -11,6 +11,7 @@ use crate::disk::walk::{Gaps, Seen, Step, Stop, Walker, is_zero};
 use crate::log::batch::RecordBatch;
 use crate::log::memory::ReaderHandle;
 use crate::log::{Log, OffsetSpec, Visibility};
+use crate::sys::Pinned;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -32,6 +33,8 @@ pub struct Reader {
     /// leaves the writer's cache line alone.
     seen_end: Offset,
     at: Option<Place>,
+    /// The bytes at hand where the reader stood before: memory to fill anew.
+    spare: Pinned,
     /// The walker's last batch is not durable yet: kept so that it is not checked twice.
     held: bool,
     /// The last call failed in a way that the next one would repeat.
@@ -72,6 +75,7 @@ impl Reader {
             position,
             seen_end: Offset::ZERO,
             at: None,
+            spare: Pinned::of_vec(Vec::new()),
             held: false,
             failed: false,
         }
@@ -100,7 +104,9 @@ impl Reader {
         self.log.inner.check_open()?;
         self.position = self.log.inner.resolve(to)?;
         self.seen_end = Offset::ZERO;
-        self.at = None;
+        if let Some(place) = self.at.take() {
+            self.spare = place.walker.into_window();
+        }
         self.held = false;
         Ok(())
     }
@@ -167,12 +173,11 @@ impl Reader {
             };
             match place.walker.advance(&place.data, &self.log.inner.env.seal) {
                 Seen::Batch => {
-                    let header = place.walker.header();
-                    let next = Offset::new(header.next_offset());
+                    let next = place.walker.next_offset();
                     if next <= self.position {
                         continue;
                     }
-                    if header.count == 0 {
+                    if place.walker.last_is_empty() {
                         // An empty batch stands over a range that does not exist (I4).
                         self.position = next;
                         continue;
@@ -241,14 +246,14 @@ impl Reader {
     }
 
     /// Finds the place of an offset: its segment, the index's entry below it.
-    fn enter(&self, offset: Offset) -> Result<Place> {
+    fn enter(&mut self, offset: Offset) -> Result<Place> {
         let inner = &*self.log.inner;
         let Some(segment) = inner.segments.find(offset) else {
             return Err(Error::new(ErrorKind::Corrupt, "no segment is left").at(&inner.env.dir));
         };
         let data = inner.segments.open(&inner.env, &segment)?;
-        let (position, base) = data.floor(&inner.env, offset)?;
-        let walker = Walker::new(position, base, Gaps::Refused);
+        let spare = std::mem::replace(&mut self.spare, Pinned::of_vec(Vec::new()));
+        let walker = data.walker_near(&inner.env, offset, spare)?;
         Ok(Place { segment, data, walker, entered: true })
     }
 

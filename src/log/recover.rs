@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::codec::encode::{encode_gap, stamp};
 use crate::codec::index::IndexRule;
 use crate::codec::layout::HEADER_BYTES;
-use crate::disk::active::{ActiveSegment, Resume};
+use crate::disk::active::{ActiveSegment, Pace, Resume};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::state::State;
@@ -196,7 +196,7 @@ fn fill_gap(env: &Env, found: &mut Recovered, missing: i32) -> Result<()> {
     let mut gap = Vec::new();
     encode_gap(&mut gap, missing);
     stamp(&mut gap, found.end.get(), &env.seal);
-    found.active.append(&gap, last, -1, 0)
+    found.active.append(&gap, last, -1, Pace::default())
 }
 
 fn go_on_in_new(env: &Env, found: &mut Recovered, base: Offset) -> Result<()> {

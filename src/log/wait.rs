@@ -1,7 +1,7 @@
 //! Waiting for records that are not there yet.
 //!
-//! Floor 4. A waiter sleeps on the writer's or the flush's lock; an append wakes it only if there
-//! is one. While it waits it keeps the flush policy.
+//! Floor 4. A waiter sleeps until an append or a flush announces itself, which an append does only
+//! if someone waits. While it waits it keeps the flush policy.
 
 use std::time::Duration;
 
@@ -85,7 +85,9 @@ impl Inner {
         let unchanged = if visibility == Visibility::Written || self.log_end_offset() <= offset {
             let mut writer = self.writer.lock();
             let waits = writer.next_offset <= offset && self.refusal(&mut writer).is_ok();
-            waits && self.appended.wait_for(&mut writer, most).timed_out()
+            let enrolled = waits.then(|| self.appended.enroll());
+            drop(writer);
+            enrolled.is_some_and(|enrolled| enrolled.wait(Some(most)))
         } else {
             self.group.wait_since(seen, most);
             self.group.generation() == seen

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 
 use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
-use crate::disk::active::{ActiveSegment, Prepared};
+use crate::disk::active::{ActiveSegment, Pace, Prepared};
 use crate::disk::names;
 use crate::disk::segment::SegmentData;
 use crate::log::clock::add_sample;
@@ -34,6 +34,8 @@ pub(crate) struct Writer {
     pub(crate) clean_mark: bool,
     /// Sealed since the last flush, oldest first; each keeps the descriptor it was written through.
     pub(crate) unsynced: Vec<Arc<SegmentData>>,
+    /// Sealed last, for the log's own thread to have the device begin with.
+    pub(crate) write_out: Option<Arc<SegmentData>>,
     /// A segment was named since the directory was synced.
     pub(crate) names_unsynced: bool,
     /// Bytes appended since the last flush began.
@@ -241,7 +243,7 @@ impl Inner {
     /// flush policy is kept.
     #[inline]
     pub(crate) fn after_append(&self, waiting: &Waiting, end: Offset) -> Result<()> {
-        self.appended.notify_all();
+        self.appended.announce_if_awaited();
         let helped = self.left_to_background(waiting.first);
         let due = match self.options.flush {
             FlushPolicy::Manual => {
@@ -289,7 +291,10 @@ impl Inner {
             self.roll(writer)?;
         }
         stamp(batch, base.get(), &self.env.seal);
-        let pace = writer.since_flush.max(writer.between_flushes);
+        let pace = Pace {
+            bytes: writer.since_flush.max(writer.between_flushes),
+            flushed: writer.between_flushes > 0,
+        };
         writer.active.append(batch, last, max_timestamp, pace)?;
         writer.since_flush += batch.len();
         if std::mem::take(&mut writer.active.behind)
@@ -399,8 +404,7 @@ impl Inner {
         self.segments.push(Arc::clone(&next.segment));
         let mut sealed = std::mem::replace(&mut writer.active, next);
         sealed.close_index();
-        // So that the flush that waits for it has little left to do.
-        sealed.data.file.start_write_out(0, sealed.data.published() as u64);
+        self.hint_write_out(writer, &sealed.data);
         writer.unsynced.push(sealed.data);
         writer.names_unsynced = true;
         writer.appended.rolls += 1;
@@ -414,6 +418,17 @@ impl Inner {
             Ok(((), true))
         });
         Ok(())
+    }
+
+    /// Lets the device begin with a sealed segment, so that the flush that waits for it has little
+    /// left to do. Handing a segment's pages over takes milliseconds: the log's own thread does it
+    /// where there is one, and where nobody knows when a flush comes it is left to that.
+    fn hint_write_out(&self, writer: &mut Writer, sealed: &Arc<SegmentData>) {
+        if self.background.get().is_some() {
+            writer.write_out = Some(Arc::clone(sealed));
+        } else if self.options.flush != FlushPolicy::Manual {
+            sealed.start_write_out();
+        }
     }
 
     /// Whether the active segment fills so quickly that the next one is worth being made whole.

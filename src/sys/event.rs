@@ -20,6 +20,28 @@ pub(crate) struct Event {
     sleepers: Sleepers,
 }
 
+/// One who waits.
+#[derive(Debug)]
+pub(crate) struct Enrolled<'a> {
+    event: &'a Event,
+    seen: u32,
+}
+
+impl Enrolled<'_> {
+    /// Waits for the next announcement, at most for `most`; whether there was none. May return
+    /// earlier.
+    pub(crate) fn wait(self, most: Option<Duration>) -> bool {
+        self.event.sleep(self.seen, most);
+        self.event.generation() == self.seen
+    }
+}
+
+impl Drop for Enrolled<'_> {
+    fn drop(&mut self) {
+        self.event.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// How often a waiter lets others run before it sleeps. Falling asleep and being woken take as
 /// long as a fast device's flush; many waiters share the processors while they yield, so the more
 /// there are, the longer this lasts, and a single one sleeps after a few microseconds.
@@ -42,16 +64,31 @@ impl Event {
     /// earlier.
     pub(crate) fn wait(&self, seen: u32, most: Option<Duration>) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut yields = 0;
-        while self.generation() == seen {
-            if yields == YIELDS_BEFORE_SLEEP {
-                self.sleep(seen, most);
-                break;
+        let enrolled = Enrolled { event: self, seen };
+        for _ in 0..YIELDS_BEFORE_SLEEP {
+            if self.generation() != seen {
+                return;
             }
-            yields += 1;
             std::thread::yield_now();
         }
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        enrolled.wait(most);
+    }
+
+    /// Counts the caller among those who wait, from now on. Whoever does so holds the lock under
+    /// which the thing waited for is changed, so that [`Event::announce_if_awaited`] cannot miss
+    /// it; and gives the lock back before [`Enrolled::wait`].
+    pub(crate) fn enroll(&self) -> Enrolled<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Enrolled { event: self, seen: self.generation() }
+    }
+
+    /// [`Event::announce`] for whoever held the lock that all waiters enroll under: where nobody
+    /// waits it costs a load.
+    #[inline]
+    pub(crate) fn announce_if_awaited(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.announce();
+        }
     }
 
     /// Announces the event: wakes all who wait. What they look at was changed before.

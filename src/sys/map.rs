@@ -44,9 +44,22 @@ pub(crate) struct Map {
     region: Box<dyn Region>,
     base: *mut u8,
     length: usize,
-    published: AtomicUsize,
+    published: OwnLine,
     /// A bit for each stretch that was read ahead already.
     read_ahead: AtomicU64,
+}
+
+/// What each append writes, away from what readers write: the count of those who hold the map.
+#[repr(align(128))]
+struct OwnLine(AtomicUsize);
+
+impl Deref for OwnLine {
+    type Target = AtomicUsize;
+
+    #[inline]
+    fn deref(&self) -> &AtomicUsize {
+        &self.0
+    }
 }
 
 // SAFETY: the region is Send and Sync; `base` points into it. Bytes below `published` are never
@@ -59,7 +72,7 @@ impl Map {
     pub(super) fn new(region: Box<dyn Region>, published: usize) -> Map {
         let (base, length) = (region.base(), region.length());
         assert!(published <= length, "what is published lies inside the map");
-        let published = AtomicUsize::new(published);
+        let published = OwnLine(AtomicUsize::new(published));
         Map { region, base, length, published, read_ahead: AtomicU64::new(0) }
     }
 

@@ -289,7 +289,7 @@ impl FollowReader {
                     self.position = next;
                     return Ok(Stepped::Moved);
                 }
-                Ok(Stepped::Batch(RecordBatch::new(header, bytes, self.position)))
+                Ok(Stepped::Batch(RecordBatch::new(bytes, self.position)))
             }
             Step::End => Ok(Stepped::End),
             Step::Damage(error) => self.doubt(error).map(|()| Stepped::Moved),
