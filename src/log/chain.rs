@@ -194,6 +194,9 @@ pub(super) fn settle(
     } else {
         false
     };
+    if last.ending != Ending::Damaged && !rewritten {
+        rewrite::unshare(env, data.base)?;
+    }
     if torn && !rewritten {
         cut(env, &data, last.resume.position)?;
     }

@@ -132,6 +132,7 @@ fn open_clean(env: &Env, last: Offset, state: &State) -> Result<Option<(ActiveSe
     };
     let rule =
         IndexRule::resume(last.get(), env.index_interval_bytes, &mut entries, mark.closing_time);
+    rewrite::unshare(env, last)?;
     let active = ActiveSegment::reopen(env, last, Resume { position: bytes, rule, entries })?;
     Ok(Some((active, state.recovery_point)))
 }

@@ -154,6 +154,26 @@ fn copy(env: &Env, path: &Path, new: &Path, end: Option<usize>) -> io::Result<()
     env.storage.rename(new, path)
 }
 
+/// Gives a segment that is about to be cut or appended to a file of its own, if its file has
+/// another name: a snapshot has linked it when it was sealed, and nobody writes into that. It is
+/// the end of the log again where the segments behind it were lost.
+pub(super) fn unshare(env: &Env, base: Offset) -> Result<()> {
+    let path = env.dir.join(names::segment_file(base, Part::Log));
+    let failed = |error| Error::io("cannot copy a segment that a snapshot shares", &path, error);
+    if env.storage.links(&path).map_err(failed)? < 2 {
+        return Ok(());
+    }
+    let mut new = path.clone().into_os_string();
+    new.push(names::NEW_SUFFIX);
+    let new = Path::new(&new);
+    copy(env, &path, new, None).map_err(|error| {
+        // Best effort: the next open removes it as well.
+        let _ = env.storage.unlink(new);
+        failed(error)
+    })?;
+    env.sync_names()
+}
+
 /// Syncs every segment, one after the other.
 pub(super) fn sync_all(env: &Env, bases: &[Offset]) -> Result<()> {
     for &base in bases {

@@ -6,7 +6,8 @@
 //! A linked file has two directories, so it must never be written in either. Hence a segment is
 //! linked only if a durable offset lies behind it: then its own name and its successor's are synced
 //! (I18), so it is appended to nowhere, and with the recovery point synced behind it no recovery
-//! cuts it. The last segment of the copy is appended to once the copy is opened, and so is copied.
+//! cuts it; should what lies behind be lost, the next open gives it a file of its own. The last
+//! segment of the copy is appended to once the copy is opened, and so is copied.
 
 use std::io;
 use std::ops::Range;

@@ -112,6 +112,9 @@ impl Storage for Scripted {
         self.on("link", to)?;
         OsStorage.link(from, to)
     }
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        OsStorage.links(path)
+    }
     fn unlink(&self, path: &Path) -> io::Result<()> {
         self.on("unlink", path)?;
         OsStorage.unlink(path)

@@ -115,6 +115,8 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name on the same filesystem; fails if `to` exists.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// How many names a file has; 1 where the system does not tell.
+    fn links(&self, path: &Path) -> io::Result<u64>;
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// What a file takes, without opening it where the system can.
     fn file_size(&self, path: &Path) -> io::Result<FileSize> {

@@ -71,6 +71,16 @@ impl Storage for OsStorage {
         fs::hard_link(from, to)
     }
 
+    #[cfg(unix)]
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::nlink(&fs::symlink_metadata(path)?))
+    }
+
+    #[cfg(not(unix))]
+    fn links(&self, _path: &Path) -> io::Result<u64> {
+        Ok(1)
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }

@@ -228,6 +228,12 @@ impl Storage for Disk {
         Ok(())
     }
 
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let number = state.lookup(path)?;
+        Ok(state.names.all().filter(|&inode| inode == number).count() as u64)
+    }
+
     fn unlink(&self, path: &Path) -> io::Result<()> {
         let mut state = self.enter(CallKind::Unlink, path)?;
         let number = state.lookup(path)?;
