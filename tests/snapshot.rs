@@ -464,7 +464,10 @@ fn snapshots_under_load_are_prefixes_of_the_log() {
                 });
             }
             for n in 0..COPIES {
-                allowed.fetch_add(30, Ordering::Relaxed);
+                let before = allowed.fetch_add(30, Ordering::Relaxed);
+                while log.log_end_offset() < Offset::new(i64::try_from(4 * before).unwrap()) {
+                    std::thread::yield_now();
+                }
                 let least = log.durable_offset();
                 let copy = tmp.path().join(format!("copy {n}"));
                 let report = log.snapshot(&copy).unwrap();
