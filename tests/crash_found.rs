@@ -4,8 +4,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use forebay::simulation::{Call, CallKind, Disk, Keep, Names, Profile};
-use forebay::{FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec};
+use forebay::simulation::{Call, CallKind, Disk, Fault, Keep, Names, Profile, Torn};
+use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Media, Offset, OffsetSpec};
 
 const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
 
@@ -141,5 +141,118 @@ fn segments_below_a_start_that_is_not_synced_are_kept() {
                 assert!([0, 7].contains(&start), "the start is {start}");
             }
         }
+    }
+}
+
+/// A card: 64 KiB around what is being written at a cut may go.
+fn card() -> (Disk, LogOptions) {
+    let torn = Torn::Overwrite { bytes: 64 << 10 };
+    let options = options(IoMode::Positioned).media(Media::TornOverwrite).torn_bytes(64 << 10);
+    (Disk::new(Profile { torn, ..Profile::default() }), options)
+}
+
+/// A card whose log holds a flushed record and a synced commit, left by a killed process.
+fn killed_card() -> (Disk, LogOptions) {
+    let (disk, options) = card();
+    let log = options.clone().open_on(&disk, "/data/log").unwrap();
+    log.append("durable").unwrap();
+    log.flush().unwrap();
+    let mut consumer = log.consumer("reader").unwrap();
+    consumer.poll(std::time::Duration::ZERO).unwrap();
+    consumer.commit().unwrap();
+    consumer.sync().unwrap();
+    (disk.kill(), options)
+}
+
+/// V6, I2: on a medium that tears the first change of the state after a kill does not write over
+/// the slot that may be all that was ever synced.
+#[test]
+fn a_synced_commit_survives_the_next_process_on_a_card() {
+    let (killed, options) = killed_card();
+    let seeds = |disk: &Disk| (0..24).map(|seed| disk.power_cut(Keep::Seed(seed))).collect();
+    let states = ends(&killed, |call| call.kind == CallKind::SyncFile, seeds);
+    let log = options.clone().open_on(&killed, "/data/log").unwrap();
+    log.append("more").unwrap();
+    log.flush().unwrap();
+    let states = std::mem::take(&mut *states.lock().unwrap());
+    assert!(states.len() >= 48, "{} states", states.len());
+    for state in states {
+        let log = options.clone().open_on(&state, "/data/log").unwrap();
+        let committed: Vec<i64> = log.consumers().iter().map(|one| one.committed.get()).collect();
+        assert_eq!(committed, [1], "{:?}", log.recovery());
+    }
+}
+
+/// I2, I3: the copy of an end is forgotten with the file that it was of; else the next recovery
+/// puts it over what a new file of the same name holds, durable or not.
+#[test]
+fn the_copy_of_an_end_that_is_gone_is_not_put_into_a_new_file() {
+    let (disk, options) = card();
+    let open = |disk: &Disk| options.clone().open_on(disk, "/data/log").unwrap();
+    let log = open(&disk);
+    log.append(vec![b'a'; 900]).unwrap();
+    let killed = disk.kill();
+    let log_of_killed = open(&killed);
+    // The end is copied and synced before this; the segment's name is not.
+    log_of_killed.append("b").unwrap();
+    let dark = killed.power_cut(Keep::None);
+    drop((log, log_of_killed));
+    let log = open(&dark);
+    assert_eq!(log.log_end_offset(), Offset::ZERO, "the segment is gone");
+    log.append("new").unwrap();
+    log.flush().unwrap();
+    let log = open(&dark.power_cut(Keep::None));
+    let batch = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.records().next().unwrap().unwrap().value(), b"new");
+    assert_eq!((offsets(&log), log.recovery().ends_restored), (vec![0], 0));
+}
+
+/// I8, I19: the checkpoint outgrows its file, and the new one cannot be synced, for want of room or
+/// not: nothing more is taken, and nothing that was durable is gone.
+#[test]
+fn a_grown_checkpoint_that_cannot_be_synced_poisons_the_log() {
+    for mode in MODES {
+        let disk = strict();
+        let log = open(&disk, mode);
+        log.append("durable").unwrap();
+        log.flush().unwrap();
+        let name = Some("checkpoint.new".to_owned());
+        disk.fail(Fault { on: CallKind::SyncFile, name, after: 0, times: 1, errno: 28 });
+        let refused = (0..64).find_map(|n| log.consumer(&format!("{n:0200}")).err()).unwrap();
+        assert_eq!(refused.kind(), ErrorKind::Io, "{refused}");
+        assert_eq!(log.append("refused").unwrap_err().kind(), ErrorKind::Poisoned);
+        drop(log);
+        assert_eq!(offsets(&open(&disk.power_cut(Keep::All), mode)), [0]);
+    }
+}
+
+/// I13: what is cut off a torn tail is on the device beside the log before it is cut, also when the
+/// recovery dies on the way and the next one finds nothing more to cut.
+#[test]
+fn what_was_cut_off_survives_the_cut_and_the_death_of_its_recovery() {
+    let asides = |disk: &Disk| {
+        disk.file_names("/data/log").into_iter().filter(|name| name.ends_with(".aside")).count()
+    };
+    for mode in MODES {
+        let disk = strict();
+        let log = open(&disk, mode);
+        log.append("durable").unwrap();
+        log.flush().unwrap();
+        log.append(vec![b'v'; 3000]).unwrap();
+        let mut torn = 0;
+        for state in cuts(&disk) {
+            let killed = ends(&state, |_| true, |disk| vec![disk.kill()]);
+            if open(&state, mode).recovery().bytes_cut == 0 {
+                continue;
+            }
+            torn += 1;
+            assert_eq!(asides(&state.power_cut(Keep::None)), 1, "behind open");
+            for (call, next) in killed.lock().unwrap().iter().enumerate() {
+                let log = open(next, mode);
+                assert_eq!(asides(&next.power_cut(Keep::None)), 1, "killed before call {call}");
+                drop(log);
+            }
+        }
+        assert!(torn > 0, "no state has a torn tail");
     }
 }

@@ -28,104 +28,27 @@ mod oracle;
 #[path = "crash_states/words.rs"]
 mod words;
 
-use std::time::Duration;
+#[path = "crash_states/workloads.rs"]
+mod workloads;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use explore::{Effort, Job, Tally, explore, replay};
 use forebay::simulation::Ignored;
-use words::{ALPHABET, Chance, Line, Op, Policy, Setup};
+use words::{Line, Op, Policy, Setup, Tear};
+use workloads::{GROWN, setups};
 
-/// A log with three segments, consumers, synced commits, and a tail that is not durable.
-const GROWN: [Op; 9] = [
-    Op::Small,
-    Op::CrossSegment,
-    Op::Flush,
-    Op::Commit,
-    Op::SyncConsumer,
-    Op::CrossSegment,
-    Op::Flush,
-    Op::Small,
-    Op::CrossSector,
-];
+const FULL: Effort = Effort { pieces: 12, random: 64, cut_one_in: 1, deep_one_in: 16, depth: 3 };
 
-const FULL: Effort = Effort { pieces: 12, random: 64, deep_one_in: 16, depth: 3 };
+/// For workloads that are many.
+const WIDE: Effort = Effort { pieces: 3, random: 8, cut_one_in: 1, deep_one_in: 32, depth: 2 };
+
+/// For long ones, whose states differ in more ways than what is loose.
+const LONG: Effort = Effort { pieces: 2, random: 6, cut_one_in: 8, deep_one_in: 32, depth: 2 };
 
 /// What an unoptimised build has time for.
-const SHORT: Effort = Effort { pieces: 4, random: 4, deep_one_in: 32, depth: 1 };
-
-/// Modes, rules for names, and what a new block shows.
-fn setups(policy: Policy) -> Vec<Setup> {
-    let mut setups = Vec::new();
-    for n in 0..8 {
-        let is = |bit: u32| n >> bit & 1 != 0;
-        let setup =
-            Setup { mapped: is(0), strict: !is(1), stale: is(2), torn: false, policy, seed: 1 };
-        setups.push(setup);
-    }
-    setups
-}
-
-/// All workloads of one and two operations, on a fresh directory and on a log that has grown. What
-/// leads to the last operation is explored as a workload of its own.
-fn short_workloads(effort: Effort) -> Vec<Job> {
-    let mut workloads: Vec<Vec<Op>> = ALPHABET.iter().map(|op| vec![*op]).collect();
-    workloads.extend(ALPHABET.iter().flat_map(|one| ALPHABET.iter().map(|two| vec![*one, *two])));
-    let mut jobs = Vec::new();
-    for workload in &workloads {
-        for setup in setups(Policy::Manual) {
-            for start in [&[][..], &GROWN[..]] {
-                let ops = [start, workload].concat();
-                let from = ops.len() - 1;
-                jobs.push(Job { setup, ops, from, effort, lies: None });
-            }
-        }
-    }
-    jobs
-}
-
-/// Long workloads by chance, with faults or without.
-fn long_workload(seed: u64, length: u64, effort: Effort) -> Job {
-    let mut chance = Chance::new(seed);
-    let policies = [Policy::Manual, Policy::EveryAppend, Policy::Bytes, Policy::Interval];
-    let setup = Setup {
-        mapped: chance.below(2) == 0,
-        strict: chance.below(2) == 0,
-        torn: false,
-        stale: chance.below(2) == 0,
-        policy: policies[chance.below(4) as usize],
-        seed,
-    };
-    let faults = chance.below(2) == 0;
-    let length = 50 + chance.below(length - 49);
-    let ops = (0..length).map(|_| any(&mut chance, faults)).collect();
-    Job { setup, ops, from: 0, effort, lies: None }
-}
-
-fn any(chance: &mut Chance, faults: bool) -> Op {
-    let number = chance.below(48) as u16;
-    match chance.below(if faults { 44 } else { 36 }) {
-        0..9 => Op::Small,
-        9..13 => Op::CrossSector,
-        13..15 => Op::CrossSegment,
-        15..19 => Op::Flush,
-        19 => Op::Roll,
-        20 => Op::Delete,
-        21 => Op::Truncate,
-        22..25 => Op::Commit,
-        25 => Op::SyncConsumer,
-        26 => Op::Reopen,
-        27..29 => Op::Kill,
-        29 => Op::Close,
-        30 => Op::Clock,
-        31..33 => Op::Power(number),
-        33 => Op::Jump(number),
-        34..36 => Op::Read,
-        36..40 => Op::Fault(number),
-        40 => Op::Space(number),
-        41 => Op::Space(words::UNBOUNDED),
-        42 => Op::Descriptors(number % 6),
-        _ => Op::Descriptors(words::UNBOUNDED),
-    }
-}
+const SHORT: Effort = Effort { pieces: 4, random: 4, cut_one_in: 1, deep_one_in: 32, depth: 1 };
 
 fn must_hold(tally: &Tally) {
     let found = tally.found();
@@ -172,37 +95,74 @@ fn show(line: &Line) {
     println!("  start {start}, durable {durable}, end {}", log.log_end_offset());
 }
 
-/// V1 to V18, cut before every storage call. With `FOREBAY_CRASH_STATES=N` all workloads of up to
-/// two operations with every subset of up to twelve loose pieces, then long ones, and at least N
-/// distinct states; without it as many as the time of an unoptimised build allows.
-#[test]
-fn workloads_hold_wherever_they_are_cut() {
-    let wanted: Option<usize> =
-        std::env::var("FOREBAY_CRASH_STATES").ok().map(|wanted| wanted.parse().unwrap());
-    let (effort, long) = if wanted.is_some() { (FULL, LONG) } else { (SHORT, SHORT) };
-    let mut short = short_workloads(effort);
-    let mut chance = Chance::new(3);
-    for at in (1..short.len()).rev() {
-        short.swap(at, chance.below(at as u64 + 1) as usize);
-    }
-    let most = wanted.is_none().then_some(Duration::from_secs(8));
-    let tally = Tally::new();
+/// Explores for a time; what was found has to be nothing.
+fn explored(what: &str, jobs: &[Job], most: Duration, tally: &Arc<Tally>) {
+    let (before, distinct) = (tally.workloads(), tally.distinct());
     tally.end_after(most);
-    explore(&short, &tally);
-    println!("{} of {} short workloads, {}", tally.workloads(), short.len(), tally.line());
-    must_hold(&tally);
-    tally.end_after(most);
-    let length = if wanted.is_some() { 500 } else { 80 };
-    let long: Vec<Job> = (0..64).map(|seed| long_workload(seed, length, long)).collect();
-    explore(&long, &tally);
-    println!("{}", tally.line());
-    must_hold(&tally);
-    let distinct = tally.distinct();
-    assert!(distinct >= wanted.unwrap_or(1000), "{}", tally.line());
+    explore(jobs, tally);
+    let (done, all) = (tally.workloads() - before, jobs.len());
+    println!("{done} of {all} {what}, {} new states", tally.distinct() - distinct);
+    must_hold(tally);
 }
 
-/// For long workloads, whose states differ in more ways than what is loose.
-const LONG: Effort = Effort { pieces: 3, random: 8, deep_one_in: 64, depth: 1 };
+/// V1 to V18, cut before every storage call, as far as an unoptimised build has time for it. With
+/// `FOREBAY_CRASH_STATES=N` for minutes, and at least N distinct states; with
+/// `FOREBAY_CRASH_MINUTES=M` for so long, other workloads each time.
+#[test]
+fn workloads_hold_wherever_they_are_cut() {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<usize>().unwrap());
+    if let Some(minutes) = number("FOREBAY_CRASH_MINUTES") {
+        return campaign(minutes as u64);
+    }
+    let (tally, wanted) = (Tally::new(), number("FOREBAY_CRASH_STATES"));
+    match wanted {
+        Some(_) => for_minutes(&tally),
+        None => in_seconds(&tally),
+    }
+    println!("{}", tally.line());
+    assert!(tally.distinct() >= wanted.unwrap_or(1000), "{}", tally.line());
+}
+
+fn in_seconds(tally: &Arc<Tally>) {
+    let most = Duration::from_secs(4);
+    explored("short workloads", &workloads::short(SHORT, 3), most, tally);
+    explored("workloads with a fault", &workloads::faults(SHORT, 3), most, tally);
+    let long: Vec<Job> = (0..64).map(|seed| workloads::long(seed, 80, LONG)).collect();
+    explored("long workloads", &long, most, tally);
+}
+
+/// First everything short in some way, then with every subset of up to twelve loose pieces, and
+/// recoveries that are cut in their turn, three deep.
+fn for_minutes(tally: &Arc<Tally>) {
+    let seconds = Duration::from_secs;
+    explored("short workloads, sampled", &workloads::short(WIDE, 3), seconds(60), tally);
+    explored("short workloads", &workloads::short(FULL, 4), seconds(60), tally);
+    explored("workloads with a fault", &workloads::faults(WIDE, 3), seconds(50), tally);
+    let long: Vec<Job> = (0..512).map(|seed| workloads::long(seed, 500, LONG)).collect();
+    explored("long workloads", &long, seconds(40), tally);
+}
+
+/// States are told from each other in one round of three minutes, so that memory stays bounded.
+fn campaign(minutes: u64) {
+    let from = Instant::now();
+    let end = from + Duration::from_secs(60 * minutes);
+    let mut seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut total = (0, 0);
+    println!("from seed {seed}");
+    while Instant::now() < end {
+        let tally = Tally::new();
+        let left = || end.saturating_duration_since(Instant::now()).min(Duration::from_secs(60));
+        let long: Vec<Job> = (0..256).map(|n| workloads::long(seed + n, 500, LONG)).collect();
+        explored("long workloads", &long, left(), &tally);
+        explored("short workloads", &workloads::short(FULL, seed), left(), &tally);
+        explored("workloads with a fault", &workloads::faults(WIDE, seed), left(), &tally);
+        total = (total.0 + tally.distinct(), total.1 + tally.recovered());
+        let (distinct, recovered) = total;
+        let seconds = from.elapsed().as_secs();
+        println!("crash states: {distinct} distinct, {recovered} recovered, in {seconds} s");
+        seed += 256;
+    }
+}
 
 /// M9: a disk that says Ok to a kind of sync and does nothing has to break a law, or the oracle
 /// would not see a sync that is missing.
@@ -210,7 +170,7 @@ fn a_lying_disk_is_found_out(kind: Ignored, mapped: bool, ops: &[Op]) {
     let tally = Tally::new();
     for strict in [true, false] {
         let policy = Policy::Manual;
-        let setup = Setup { mapped, strict, torn: false, stale: false, policy, seed: 5 };
+        let setup = Setup { mapped, strict, tear: Tear::Safe, stale: false, policy, seed: 5 };
         let job = Job { setup, ops: ops.to_vec(), from: 0, effort: SHORT, lies: Some(kind) };
         explore::explore_one(&job, &tally);
     }
@@ -266,6 +226,20 @@ fn a_hundred_recoveries_take_no_more_room_than_one() {
         }
         assert!(sizes[2..].iter().all(|size| *size <= sizes[1]), "{setup:?}: {sizes:?}");
     }
+}
+
+/// A medium that tears is told to be one that does not: without copies durable records go.
+#[test]
+fn a_medium_that_tears_and_does_not_say_so_is_seen() {
+    let tally = Tally::new();
+    let policy = Policy::Manual;
+    let setup =
+        Setup { mapped: false, strict: true, tear: Tear::Bare, stale: false, policy, seed: 5 };
+    let ops = [&GROWN[..], &[Op::Flush, Op::Small, Op::Flush]].concat();
+    explore::explore_one(&Job { setup, ops, from: 0, effort: SHORT, lies: None }, &tally);
+    let laws: Vec<u8> = tally.found().iter().map(|one| one.broken.law).collect();
+    println!("laws {laws:?} were broken");
+    assert!(!laws.is_empty(), "the oracle did not see it: {}", tally.line());
 }
 
 /// The line of a failure is read as it was written.

@@ -209,7 +209,8 @@ impl Checkpoint {
     /// Makes the file under another name with `state` in its first area, syncs it, and puts it in
     /// the old one's place.
     ///
-    /// The second part of the error says that the old file is gone: then there is no way back.
+    /// The second part of the error says that there is no way back: a sync failed, or the old file
+    /// is gone.
     fn create(
         env: &Env,
         slot_bytes: usize,
@@ -261,8 +262,8 @@ impl Checkpoint {
         state.encode(self.number + 1, &mut self.buffer);
         if self.buffer.len() > self.slot_bytes {
             let grown = Checkpoint::create(env, self.slot_bytes, self.number, state);
-            *self = grown.map_err(|(error, replaced)| {
-                self.failed = replaced;
+            *self = grown.map_err(|(error, finally)| {
+                self.failed = finally;
                 error
             })?;
             return Ok(());

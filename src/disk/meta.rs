@@ -104,8 +104,8 @@ impl Meta {
 }
 
 /// Writes a file under another name, syncs it, lets `prepare` have it, renames it and syncs the
-/// directory. Before the rename an error leaves the old file as it was; the second part of the
-/// error says that it came after.
+/// directory. Before the rename an error leaves the old file as it was. The second part of the
+/// error says that a sync failed, or that the old file is gone: then nobody may try again (I8).
 pub(crate) fn replace_synced<T>(
     storage: &dyn Storage,
     path: &Path,
@@ -115,7 +115,7 @@ pub(crate) fn replace_synced<T>(
     let mut new = path.as_os_str().to_owned();
     new.push(names::NEW_SUFFIX);
     let new = Path::new(&new);
-    let write = || -> io::Result<(Arc<dyn StorageFile>, T)> {
+    let write = || -> io::Result<Arc<dyn StorageFile>> {
         let file = match storage.create_new(new) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 storage.unlink(new)?;
@@ -124,15 +124,18 @@ pub(crate) fn replace_synced<T>(
             created => created?,
         };
         file.write_all_at(0, bytes)?;
-        file.sync_all()?;
-        let prepared = prepare(&file)?;
-        storage.rename(new, path)?;
+        Ok(file)
+    };
+    let failed = |error| (Error::io("cannot write a file", path, error), false);
+    let name = |file: Arc<dyn StorageFile>| {
+        file.sync_all().map_err(|error| (Error::sync("cannot sync a file", path, error), true))?;
+        let prepared = prepare(&file).map_err(failed)?;
+        storage.rename(new, path).map_err(failed)?;
         Ok((file, prepared))
     };
-    let written = write().map_err(|error| {
+    let written = write().map_err(failed).and_then(name).inspect_err(|_| {
         // Best effort: what is left is removed at the next open as well.
         let _ = storage.unlink(new);
-        (Error::io("cannot write a file", path, error), false)
     })?;
     match path.parent().map_or(Ok(()), |dir| storage.sync_dir(dir)) {
         Ok(()) => Ok(written),

@@ -180,12 +180,12 @@ pub(super) fn settle(
     if let Ending::Torn { bytes, records } = last.ending {
         report.bytes_cut += bytes;
         report.records_cut += records;
-        let kept = aside::keep_tail(env, end, &data, last.resume.position)?;
-        report.set_aside_failed |= !kept;
-        // Its name is on the device before the bytes are cut: a crash in between takes neither.
-        if kept && bytes > 0 {
-            env.sync_names()?;
-        }
+        report.set_aside_failed |= !aside::keep_tail(env, end, &data, last.resume.position)?;
+    }
+    if torn || chain.behind > 0 || !listing.asides.is_empty() {
+        // What was set aside is on the device, name and all, before anything is cut: a crash in
+        // between takes neither. Also for a recovery that died before this.
+        env.sync_names()?;
     }
     report.indexes_rebuilt += 1;
     let rewritten = if fresh {
@@ -200,7 +200,7 @@ pub(super) fn settle(
     if torn && !rewritten {
         cut(env, &data, last.resume.position)?;
     }
-    if torn || chain.behind > 0 || rewritten {
+    if rewritten {
         env.sync_names()?;
     }
     let rewrite = (!rewritten && recovery_point < end).then_some(recovery_point..end);

@@ -62,6 +62,10 @@ pub(super) fn recover(
         chain::set_all_aside(env, listing, connected, report)?;
     }
     let Some(&last) = listing.bases.last() else {
+        if !listing.asides.is_empty() {
+            // Who set them aside may have died before this.
+            env.sync_names()?;
+        }
         return begin(env, floor, state, report);
     };
     if let Some((active, end)) = open_clean(env, last, state)? {
@@ -111,6 +115,8 @@ fn begin(
     }
     state.clean = None;
     state.cut = base;
+    // They are of files that are gone; a new one may get the same name.
+    state.tails.clear();
     let active = ActiveSegment::begin(env, base)?;
     let list = vec![Arc::clone(&active.segment)];
     move_consumers_back(state, base, report);

@@ -42,6 +42,7 @@ struct Armed {
     on: CallKind,
     after: u64,
     times: u64,
+    errno: i32,
 }
 
 /// The calls that faults are put on, with what they say.
@@ -71,6 +72,8 @@ pub(crate) fn options(setup: &Setup) -> LogOptions {
         .max_batch_bytes(4096)
         .index_interval_bytes(400)
         .io_mode(setup.mode())
+        .media(setup.tear.media())
+        .torn_bytes(setup.tear.bytes())
         .flush(setup.policy.flush())
 }
 
@@ -197,8 +200,13 @@ impl World {
         let (on, errno) = FAULTS[usize::from(n) % FAULTS.len()];
         let after = u64::from(n) / FAULTS.len() as u64 % 4;
         self.disk.clear_faults();
-        *self.armed.lock().unwrap() = Some(Armed { on, after, times: 1 });
-        self.disk.fail(Fault { on, name: None, after, times: 1, errno });
+        self.set_fault(Armed { on, after, times: 1, errno });
+    }
+
+    fn set_fault(&self, armed: Armed) {
+        let Armed { on, after, times, errno } = armed;
+        *self.armed.lock().unwrap() = Some(armed);
+        self.disk.fail(Fault { on, name: None, after, times, errno });
     }
 
     /// What the log says is durable, it has to keep from now on.
@@ -256,10 +264,14 @@ impl World {
         self.consumers.clear();
         self.log = None;
         self.disk = disk;
-        *self.armed.lock().unwrap() = None;
         self.watch();
         if !kill && !self.lies {
             self.adopt_after_power_cut()?;
+        }
+        // What has not failed yet may fail while it recovers.
+        let armed = *self.armed.lock().unwrap();
+        if let Some(armed) = armed {
+            self.set_fault(armed);
         }
         self.open().map(|_| ())
     }

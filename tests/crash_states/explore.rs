@@ -13,7 +13,7 @@ use super::image::DIR;
 use super::laws::Violation;
 use super::model::Model;
 use super::oracle::{self, Level};
-use super::words::{Chance, Cut, How, Kept, Line, Op, Setup, mix};
+use super::words::{Chance, Cut, How, Kept, Line, Op, Setup, Tear, mix};
 
 /// A set of numbers that are hashes already.
 type Hashes = HashSet<u64, BuildHasherDefault<Plain>>;
@@ -51,6 +51,8 @@ pub(crate) struct Effort {
     pub(crate) pieces: usize,
     /// Random subsets of more pieces.
     pub(crate) random: usize,
+    /// One call in this many is one that cuts are made before.
+    pub(crate) cut_one_in: u64,
     /// One state in this many is held to everything, and cut again while it recovers.
     pub(crate) deep_one_in: u64,
     /// How often a recovery is cut in its turn.
@@ -89,13 +91,17 @@ impl Tally {
         self.images.lock().unwrap().len()
     }
 
+    pub(crate) fn recovered(&self) -> u64 {
+        self.recovered.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn found(&self) -> Vec<Found> {
         self.found.lock().unwrap().clone()
     }
 
     /// `crash states: N distinct, M recovered, in S s`, as the gate prints it.
     pub(crate) fn line(&self) -> String {
-        let (distinct, recovered) = (self.distinct(), self.recovered.load(Ordering::Relaxed));
+        let (distinct, recovered) = (self.distinct(), self.recovered());
         let seconds = self.from.elapsed().as_secs_f64();
         format!("crash states: {distinct} distinct, {recovered} recovered, in {seconds:.0} s")
     }
@@ -105,9 +111,9 @@ impl Tally {
         self.jobs.load(Ordering::Relaxed)
     }
 
-    /// The exploration ends after this long, if after any time.
-    pub(crate) fn end_after(&self, most: Option<Duration>) {
-        *self.until.lock().unwrap() = most.map(|most| Instant::now() + most);
+    /// The exploration ends after this long.
+    pub(crate) fn end_after(&self, most: Duration) {
+        *self.until.lock().unwrap() = Some(Instant::now() + most);
     }
 
     pub(crate) fn over(&self) -> bool {
@@ -116,6 +122,8 @@ impl Tally {
     }
 
     fn fail(&self, line: Line, broken: Violation) {
+        // At once: a run may be stopped before its end.
+        println!("{line}\n  {broken}");
         let mut found = self.found.lock().unwrap();
         found.push(Found { line, broken });
         if found.len() >= FOUND_MAX {
@@ -207,7 +215,9 @@ impl Run {
         }
         let now = (disk.image(), disk.loose(), model.obligations(), changes(call.kind));
         let last = std::mem::replace(&mut *self.last.lock().unwrap(), now);
-        if (last.0, last.1, last.2, last.3) != (now.0, now.1, now.2, false) {
+        let cuts =
+            mix(self.job.setup.seed ^ mix(number)).is_multiple_of(self.job.effort.cut_one_in);
+        if cuts && (last.0, last.1, last.2, last.3) != (now.0, now.1, now.2, false) {
             self.cut(disk, number, model);
         }
     }
@@ -296,8 +306,8 @@ pub(crate) fn replay(line: &Line) -> Result<(), Violation> {
 /// The state a line leads to, with the obligations it is held to; aloud it says on the way which
 /// storage calls it passes.
 pub(crate) fn lead(line: &Line, aloud: bool) -> Result<(Disk, Model), Violation> {
-    let nowhere = |call| Violation { law: 0, what: format!("there is no call {call}") };
-    let (first, others) = line.cuts.split_first().ok_or_else(|| nowhere(0))?;
+    let nowhere = || Violation { law: 0, what: "there is no cut".to_owned() };
+    let (first, others) = line.cuts.split_first().ok_or_else(nowhere)?;
     let state: Arc<Mutex<Option<(Disk, Model)>>> = Arc::default();
     let (into, first) = (state.clone(), *first);
     let watcher: Watcher = Arc::new(move |disk: &Disk, call: &Call, number, model: &Model| {
@@ -310,22 +320,23 @@ pub(crate) fn lead(line: &Line, aloud: bool) -> Result<(Disk, Model), Violation>
     });
     let mut world = World::new(line.setup, Some(watcher));
     let run = world.run(&line.ops);
-    if first.call == 0 {
-        run.clone()?;
+    if state.lock().unwrap().is_none() {
+        // At the end, or behind it since the log makes fewer calls than it once did.
+        run?;
         let model = world.model.lock().unwrap().clone();
         *state.lock().unwrap() = Some((end(&world.disk, first.how), model));
     }
-    let found = state.lock().unwrap().take();
-    let (mut disk, mut model) = found.ok_or_else(|| run.err().unwrap_or(nowhere(first.call)))?;
+    let (mut disk, mut model) = state.lock().unwrap().take().ok_or_else(nowhere)?;
     for cut in others {
-        disk = during_recovery(&disk, &line.setup, *cut).ok_or_else(|| nowhere(cut.call))?;
+        disk = during_recovery(&disk, &line.setup, *cut);
         // A recovery may take the clean mark away.
         model.closed = false;
     }
     Ok((disk, model))
 }
 
-fn during_recovery(disk: &Disk, setup: &Setup, cut: Cut) -> Option<Disk> {
+/// Behind its end, if it makes fewer calls.
+fn during_recovery(disk: &Disk, setup: &Setup, cut: Cut) -> Disk {
     let next: Arc<Mutex<Option<Disk>>> = Arc::default();
     let (into, count) = (next.clone(), AtomicU64::new(0));
     disk.watch(move |disk, _| {
@@ -333,9 +344,11 @@ fn during_recovery(disk: &Disk, setup: &Setup, cut: Cut) -> Option<Disk> {
             *into.lock().unwrap() = Some(end(disk, cut.how));
         }
     });
-    drop(options(setup).open_on(disk, DIR));
+    let log = options(setup).open_on(disk, DIR);
     disk.unwatch();
-    next.lock().unwrap().take()
+    let next = next.lock().unwrap().take().unwrap_or_else(|| end(disk, cut.how));
+    drop(log);
+    next
 }
 
 /// The end of a machine or process, as a disk of its own.
@@ -399,7 +412,8 @@ pub(crate) fn keeps(loose: usize, effort: &Effort, setup: &Setup, seed: u64) -> 
         kept.extend((1..loose).map(Kept::Prefix));
         kept.extend((0..effort.random).map(|_| Kept::Seed(chance.next())));
     }
-    if (setup.torn || setup.stale) && loose > 0 {
+    let by_chance = setup.tear != Tear::Safe || setup.stale;
+    if by_chance && loose > 0 {
         kept.extend((0..16).map(|_| Kept::Seed(chance.next())));
     }
     kept

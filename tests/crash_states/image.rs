@@ -32,6 +32,8 @@ pub(crate) struct Slot {
     pub(crate) recovery_point: i64,
     /// Of a clean close: the last segment's base and bytes, and the checksum over its indexes.
     pub(crate) last: (i64, i64, u32),
+    /// Copies of ends of segments: base, position and bytes. The first two are put back.
+    pub(crate) tails: Vec<(i64, usize, Vec<u8>)>,
 }
 
 /// Where the chain of whole batches ends, and what lies behind.
@@ -46,6 +48,10 @@ pub(crate) struct Chain {
     pub(crate) records_behind: u64,
     /// Segments that lie wholly behind it.
     pub(crate) segments_behind: u64,
+    /// Segments that lie wholly below the log start.
+    pub(crate) segments_below: u64,
+    /// The files that what lies behind has to be found in afterwards, without trailing zeros.
+    pub(crate) asides: BTreeMap<String, Vec<u8>>,
 }
 
 impl Image {
@@ -65,7 +71,7 @@ impl Image {
     /// The whole slot with the highest number.
     pub(crate) fn slot(&self) -> Option<Slot> {
         let file = self.files.get("checkpoint")?;
-        let slots = (0..file.len()).step_by(512).filter_map(|at| slot(&file[at..]));
+        let slots = file.chunks_exact((file.len() / 6).max(1)).filter_map(slot);
         slots.max_by_key(|slot| slot.number)
     }
 
@@ -85,13 +91,44 @@ impl Image {
         self.is_closed(slot) && crc(&CRC_32, &indexes.concat()) == slot.last.2
     }
 
+    /// Puts back what the slot has copies of, as a recovery does where nothing was closed; how many
+    /// ends that changed.
+    pub(crate) fn restore(&mut self, slot: &Slot) -> u64 {
+        let mut restored = 0;
+        for (base, position, bytes) in slot.tails.iter().take(2) {
+            let Some(file) = self.files.get_mut(&format!("{base:020}.log")) else { continue };
+            let end = position + bytes.len();
+            if file.get(*position..end) != Some(bytes.as_slice()) {
+                file.resize(file.len().max(end), 0);
+                file[*position..end].copy_from_slice(bytes);
+                restored += 1;
+            }
+        }
+        restored
+    }
+
+    /// Slots of the checkpoint that were written once and are not whole.
+    pub(crate) fn slots_damaged(&self) -> u64 {
+        let Some(file) = self.files.get("checkpoint") else { return 0 };
+        let unused = [b"FBC0".as_slice(), &crc(&CRC_32, b"FBC0").to_be_bytes()].concat();
+        let slots = file.chunks_exact((file.len() / 6).max(1));
+        let damaged = |bytes: &&[u8]| slot(bytes).is_none() && !bytes.starts_with(&unused);
+        slots.filter(damaged).count() as u64
+    }
+
+    /// What recoveries have set aside.
+    pub(crate) fn asides(&self) -> BTreeMap<&str, &[u8]> {
+        let asides = self.files.iter().filter(|(name, _)| name.ends_with(".aside"));
+        asides.map(|(name, bytes)| (name.as_str(), without_zeros(bytes))).collect()
+    }
+
     /// Follows the batches from the segment that holds `start` on.
     pub(crate) fn chain(&self, id: &[u8; 16], start: i64) -> Chain {
         let names = self.segment_names();
         let first = names.partition_point(|(_, base)| *base <= start).saturating_sub(1);
         // A first segment above the start hangs on nothing.
         let end = names.get(first).map_or(start, |(_, base)| start.min(*base));
-        let mut chain = Chain { end, ..Chain::default() };
+        let mut chain = Chain { end, segments_below: first as u64, ..Chain::default() };
         let mut broken = false;
         let mut tails = Vec::new();
         for (name, base) in names.into_iter().skip(first) {
@@ -111,7 +148,12 @@ impl Image {
             let behind = without_zeros(&bytes[used..]);
             chain.bytes_behind += behind.len() as u64;
             tails.push(&bytes[used..]);
-            if broken && batches.is_empty() {
+            let whole = broken && batches.is_empty();
+            if whole || !behind.is_empty() {
+                let name = format!("{:020}-{base:020}.aside", chain.end);
+                chain.asides.insert(name, behind.to_vec());
+            }
+            if whole {
                 chain.segments_behind += 1;
             } else {
                 chain.segments.push(Segment { name, batches });
@@ -171,7 +213,7 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
     }
     let length = usize::try_from(u32_at(bytes, 8)).ok()?;
     let body = bytes.get(..length.checked_sub(4)?)?;
-    if bytes.len() < length || length < 110 || crc(&CRC_32, body) != u32_at(bytes, length - 4) {
+    if bytes.len() < length || length < 176 || crc(&CRC_32, body) != u32_at(bytes, length - 4) {
         return None;
     }
     Some(Slot {
@@ -181,7 +223,29 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
         start: i64_at(bytes, 52),
         recovery_point: i64_at(bytes, 60),
         last: (i64_at(bytes, 84), i64_at(bytes, 92), u32_at(bytes, 100)),
+        tails: tails(body),
     })
+}
+
+/// The copies of ends in a whole slot: behind the samples of the clock and the consumers.
+fn tails(body: &[u8]) -> Vec<(i64, usize, Vec<u8>)> {
+    let mut at = 169 + usize::from(body[168]) * 16;
+    let consumers = u16::from_be_bytes([body[at], body[at + 1]]);
+    at += 2;
+    for _ in 0..consumers {
+        at += 10 + usize::from(body[at + 9]);
+    }
+    let count = body[at];
+    at += 1;
+    let mut tails = Vec::new();
+    for _ in 0..count {
+        let length = u32_at(body, at + 16) as usize;
+        let bytes = body[at + 20..at + 20 + length].to_vec();
+        tails.push((i64_at(body, at), i64_at(body, at + 8) as usize, bytes));
+        at += 20 + length;
+    }
+    assert_eq!(at, body.len(), "a slot ends behind its copies");
+    tails
 }
 
 pub(crate) fn base_of(bytes: &[u8]) -> i64 {

@@ -294,6 +294,36 @@ pub(crate) fn v11_torn_is_not_rot(seen: &Seen, chain: &Chain, slot: &Slot) -> La
     holds(11, seen.report.damaged_ranges == 0, || format!("damage: {:?}", seen.report))
 }
 
+/// V11: the bytes behind the end are in files of their own, byte for byte; of earlier cuts nothing
+/// is left once there is a new one.
+pub(crate) fn v11_what_was_cut_is_kept(
+    after: &BTreeMap<&str, &[u8]>,
+    chain: &Chain,
+    before: &[String],
+) -> Law {
+    for (name, bytes) in &chain.asides {
+        holds(11, after.get(name.as_str()) == Some(&bytes.as_slice()), || {
+            let there = after.get(name.as_str()).map(|found| found.len());
+            format!("{} bytes belong into {name}, there are {there:?}", bytes.len())
+        })?;
+    }
+    let cut = chain.asides.keys().next().map(|name| &name[..20]);
+    for name in after.keys().filter(|name| !chain.asides.contains_key(**name)) {
+        let known = before.iter().any(|one| one == name);
+        let fits = known && cut.is_none_or(|cut| name.starts_with(cut));
+        holds(11, fits, || format!("{name} is there, the log was cut at {cut:?}"))?;
+    }
+    Ok(())
+}
+
+/// V11: what was set aside is on the device when open returns.
+pub(crate) fn v11_asides_survive(one: &BTreeMap<&str, &[u8]>, two: &BTreeMap<&str, &[u8]>) -> Law {
+    holds(11, one == two, || {
+        let names = |asides: &BTreeMap<&str, &[u8]>| asides.keys().copied().collect::<String>();
+        format!("{} became {} by a power cut", names(one), names(two))
+    })
+}
+
 /// V12: after an error from a sync, nothing is acknowledged as durable by that handle.
 pub(crate) fn v12_a_failed_sync_poisons<T: fmt::Debug>(what: &str, got: &Result<T, Error>) -> Law {
     holds(12, got.is_err(), || format!("{what} after a failed sync: {got:?}"))
@@ -316,6 +346,39 @@ pub(crate) fn v14_full_is_an_error(error: &Error, end_before: i64, log: &Log) ->
     holds(14, end == end_before || error.kind() != ErrorKind::OutOfSpace, || {
         format!("{error}; the end went from {end_before} to {end}")
     })
+}
+
+/// V14: a log that exists opens where no block is free.
+pub(crate) fn v14_a_full_log_opens(opened: Result<Log, Error>) -> Result<Log, Violation> {
+    or_broken(14, opened)
+}
+
+/// V14: with no block free, commits and deletes work, and appends say that there is no room and
+/// leave the log as it was; what still fits in blocks that are there may go in.
+pub(crate) fn v14_the_full_log_is_used(log: &Log, seen: &Seen, model: &mut Model) -> Law {
+    for _ in 0..4 {
+        let made = Batch::new(!model.seed, model.number, model.end(), 1, 900);
+        model.number += 1;
+        match log.append_batch(made.records.iter().map(Content::to_new)) {
+            Ok(_) => model.batches.push(made),
+            Err(error) => {
+                holds(14, error.kind() == ErrorKind::OutOfSpace, || format!("append: {error}"))?;
+                v14_full_is_an_error(&error, made.base, log)?;
+            }
+        }
+    }
+    for known in &seen.consumers {
+        let options = ConsumerOptions::new().visibility(known.visibility);
+        let mut consumer = or_broken(14, log.consumer_with(&known.name, options))?;
+        while or_broken(14, consumer.poll(Duration::ZERO))?.is_some() {}
+        or_broken(14, consumer.commit())?;
+        or_broken(14, consumer.sync())?;
+    }
+    let before = log.durable_offset();
+    model.start_asked = before.get();
+    let start = or_broken(14, log.delete_records(before))?;
+    model.start = start.get();
+    holds(14, start == before, || format!("deleted below {before}, the start is {start}"))
 }
 
 /// V15: a jump of the wall clock moves no offset and takes no record.
@@ -390,6 +453,16 @@ pub(crate) fn v18_the_report_is_honest(
         holds(18, known, || format!("{} never committed {from}", follower.name))?;
     }
     Ok(())
+}
+
+/// V18: ends restored, slots damaged, segments deleted and what there was no room for, as the
+/// report tells them and as the oracle counts them.
+pub(crate) fn v18_the_numbers_agree<T: PartialEq + fmt::Debug>(
+    told: &T,
+    counted: &T,
+    report: &RecoveryReport,
+) -> Law {
+    holds(18, told == counted, || format!("told {told:?}, counted {counted:?}: {report:?}"))
 }
 
 pub(crate) fn or_broken<T>(law: u8, got: Result<T, Error>) -> Result<T, Violation> {

@@ -35,6 +35,7 @@ pub(crate) fn check(cut: &Disk, how: How, model: &Model, setup: &Setup, level: L
             again(&cut.kill(), &duty, setup)?;
             caches(&cut.kill(), &duty, setup)?;
             rot(&cut.kill(), &duty, setup)?;
+            full(&cut.kill(), &duty, setup)?;
             one(cut, &duty, setup)
         }
     }));
@@ -49,24 +50,55 @@ struct Before {
     closed: bool,
     clean: bool,
     segments: usize,
+    /// Ends of segments that a copy in the checkpoint puts back.
+    restored: u64,
+    slots_damaged: u64,
+    /// What earlier recoveries set aside.
+    asides: Vec<String>,
 }
 
 impl Before {
     fn read(disk: &Disk) -> Before {
-        let image = Image::take(disk);
+        let mut image = Image::take(disk);
         let slot = image.slot();
-        let chain = slot.as_ref().map(|slot| image.chain(&slot.id, slot.start));
         let clean = slot.as_ref().is_some_and(|slot| image.is_clean(slot));
         let closed = slot.as_ref().is_some_and(|slot| image.is_closed(slot));
-        Before { slot, chain, closed, clean, segments: image.segment_names().len() }
+        let restored = slot.as_ref().filter(|_| !clean).map_or(0, |slot| image.restore(slot));
+        let chain = slot.as_ref().map(|slot| image.chain(&slot.id, slot.start));
+        let segments = image.segment_names().len();
+        let slots_damaged = image.slots_damaged();
+        let asides = image.asides().into_keys().map(str::to_owned).collect();
+        Before { slot, chain, closed, clean, segments, restored, slots_damaged, asides }
     }
 
-    fn laws(&self, seen: &Seen, duty: &Duty<'_>) -> Law {
+    /// The laws about what a recovery made of this; `disk` is as it left it.
+    fn laws(&self, seen: &Seen, duty: &Duty<'_>, disk: &Disk) -> Law {
         if let (Some(slot), Some(chain)) = (&self.slot, &self.chain) {
             laws::v11_torn_is_not_rot(seen, chain, slot)?;
+            self.kept_aside(chain, disk)?;
             laws::v18_the_report_is_honest(seen, chain, (self.closed, self.clean), duty)?;
+            let report = &seen.report;
+            let told = (
+                report.ends_restored,
+                report.checkpoint_slots_damaged,
+                report.segments_deleted,
+                report.checkpoint_lost || report.set_aside_failed || report.rewriting_in_place,
+            );
+            let counted = (self.restored, self.slots_damaged, chain.segments_below, false);
+            laws::v18_the_numbers_agree(&told, &counted, report)?;
         }
         laws::v5_no_offset_is_used_again(seen, self.slot.as_ref())
+    }
+}
+
+impl Before {
+    /// What lay behind the end is found in files beside the log, and nothing of an earlier cut.
+    fn kept_aside(&self, chain: &Chain, disk: &Disk) -> Law {
+        if chain.asides.is_empty() && self.asides.is_empty() {
+            return Ok(());
+        }
+        let after = Image::take(disk);
+        laws::v11_what_was_cut_is_kept(&after.asides(), chain, &self.asides)
     }
 }
 
@@ -80,7 +112,7 @@ fn one(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     let log = open(cut, setup)?;
     let seen = laws::look(&log, duty.model)?;
     laws::content(&seen, duty)?;
-    before.laws(&seen, duty)?;
+    before.laws(&seen, duty, cut)?;
     laws::v16_one_writer(options(setup).open_on(cut, DIR))?;
     let mut model = duty.model.clone();
     model.adopt(seen.start, seen.end, seen.durable);
@@ -119,6 +151,7 @@ fn again(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     if !duty.kill {
         model.durable = model.durable.max(first.1.end);
     }
+    laws::v11_asides_survive(&first.0.asides(), &Image::take(&dark).asides())?;
     let log = open(&dark, setup)?;
     let fourth = laws::look(&log, &model)?;
     laws::content(&fourth, &Duty::after_power_cut(&model))
@@ -171,4 +204,29 @@ fn rot(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     model.adopt(seen.start, seen.end, seen.durable);
     let log = open(cut, setup)?;
     laws::v10_damage_is_isolated(&log, (offsets.start, offsets.end), &seen, &model)
+}
+
+/// V14: with no block left the log opens, shows what it has, takes commits and deletes; appends say
+/// that there is no room; once there is, they go on behind the last one.
+fn full(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
+    if Before::read(cut).chain.is_none_or(|chain| chain.segments.is_empty()) {
+        // It is being made: there is no file yet that records could be in.
+        return Ok(());
+    }
+    cut.set_space(Some(0));
+    let opened = options(setup).open_on(cut, DIR);
+    let log = laws::v14_a_full_log_opens(opened)?;
+    let seen = laws::look(&log, duty.model)?;
+    laws::content(&seen, duty)?;
+    let mut model = duty.model.clone();
+    model.adopt(seen.start, seen.end, seen.durable);
+    laws::v14_the_full_log_is_used(&log, &seen, &mut model)?;
+    cut.set_space(None);
+    model.followers.clear();
+    laws::v17_alive(&log, &mut model)?;
+    let later = cut.power_cut(Kept::Nothing.keep());
+    drop(log);
+    let log = open(&later, setup)?;
+    let seen = laws::look(&log, &model)?;
+    laws::content(&seen, &Duty::after_power_cut(&model))
 }

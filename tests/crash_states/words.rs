@@ -1,7 +1,7 @@
 //! The language of workloads, and the one line that reproduces a crash state.
 //!
 //! `mapped strict safe fresh manual seed=1 ops=s.f.k cuts=12:power:mask:5,3:kill` is: positioned or
-//! mapped files, the rule for names, what a cut does to pages under way, whether new blocks show
+//! mapped files, the rule for names, what a cut does to sectors under way, whether new blocks show
 //! stale bytes, the flush policy, the seed of contents and of chance, the operations, and the
 //! storage calls before which the machine or the process ended, each counted from the start of the
 //! run or of the recovery that the one before it led to.
@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use forebay::simulation::{Keep, Names, Profile, Torn};
-use forebay::{FlushPolicy, IoMode};
+use forebay::{FlushPolicy, IoMode, Media};
 
 /// One operation on the log. The first twelve and the clock are the alphabet that is explored
 /// exhaustively; the others come in random workloads.
@@ -138,13 +138,46 @@ impl Policy {
     }
 }
 
+/// What a cut does to the sectors that are being written, and what the log is told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tear {
+    /// Each is old or new.
+    Safe,
+    /// They take the 64 KiB around them along, as a card does, and the log keeps copies.
+    Card,
+    /// They alone may be lost, and the log keeps copies.
+    Sector,
+    /// They alone may be lost, and the log was told that they are not: a promise it cannot keep.
+    Bare,
+}
+
+impl Tear {
+    const ALL: [(Tear, &'static str); 4] = [
+        (Tear::Safe, "safe"),
+        (Tear::Card, "card"),
+        (Tear::Sector, "sector"),
+        (Tear::Bare, "bare"),
+    ];
+
+    pub(crate) fn media(self) -> Media {
+        match self {
+            Tear::Safe | Tear::Bare => Media::PowerSafe,
+            Tear::Card | Tear::Sector => Media::TornOverwrite,
+        }
+    }
+
+    /// How far a cut reaches around what is being written.
+    pub(crate) fn bytes(self) -> usize {
+        if self == Tear::Card { 64 << 10 } else { 512 }
+    }
+}
+
 /// What a workload runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     pub(crate) mapped: bool,
     pub(crate) strict: bool,
-    /// Sectors that are being written at a cut may take their flash page with them.
-    pub(crate) torn: bool,
+    pub(crate) tear: Tear,
     pub(crate) stale: bool,
     pub(crate) policy: Policy,
     pub(crate) seed: u64,
@@ -158,7 +191,10 @@ impl Setup {
     pub(crate) fn profile(&self) -> Profile {
         Profile {
             names: if self.strict { Names::Strict } else { Names::Journal },
-            torn: if self.torn { Torn::Overwrite { bytes: 64 << 10 } } else { Torn::PowerSafe },
+            torn: match self.tear {
+                Tear::Safe => Torn::PowerSafe,
+                _ => Torn::Overwrite { bytes: self.tear.bytes() },
+            },
             stale: self.stale,
             seed: self.seed,
             ..Profile::default()
@@ -267,6 +303,8 @@ impl fmt::Display for Line {
             Policy::Bytes => "bytes",
             Policy::Interval => "interval",
         };
+        let tear = Tear::ALL.iter().find(|(tear, _)| *tear == setup.tear).map(|(_, word)| *word);
+        let tear = tear.unwrap_or_default();
         let ops: Vec<String> = self.ops.iter().map(Op::to_string).collect();
         let cuts: Vec<String> = self.cuts.iter().map(Cut::to_string).collect();
         write!(
@@ -274,7 +312,7 @@ impl fmt::Display for Line {
             "{} {} {} {} {policy} seed={} ops={} cuts={}",
             either(setup.mapped, "mapped", "positioned"),
             either(setup.strict, "strict", "journal"),
-            either(setup.torn, "torn", "safe"),
+            tear,
             either(setup.stale, "stale", "fresh"),
             setup.seed,
             ops.join("."),
@@ -306,10 +344,11 @@ impl FromStr for Line {
         let after = |word: &str, name: &str| {
             word.strip_prefix(name).map(str::to_owned).ok_or_else(|| format!("no {name}: {word}"))
         };
+        let tear = Tear::ALL.iter().find(|(_, word)| *word == torn);
         let setup = Setup {
             mapped: either(mode, "mapped", "positioned")?,
             strict: either(names, "strict", "journal")?,
-            torn: either(torn, "torn", "safe")?,
+            tear: tear.map(|(tear, _)| *tear).ok_or_else(|| format!("no medium: {torn}"))?,
             stale: either(stale, "stale", "fresh")?,
             policy,
             seed: after(seed, "seed=")?.parse().map_err(|_| format!("no seed: {seed}"))?,

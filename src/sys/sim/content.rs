@@ -4,11 +4,39 @@
 //! Floor 2.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use super::chance::Hash;
 
 pub(super) const PAGE: usize = 4096;
 
-type Page = [u8; PAGE];
+/// The bytes of a page; states by the thousand share them, so their hash is computed once.
+#[derive(Debug)]
+struct Page {
+    bytes: [u8; PAGE],
+    /// Of the first so many bytes; `None` if they are zeros.
+    hash: OnceLock<(usize, Option<u64>)>,
+}
+
+impl Clone for Page {
+    fn clone(&self) -> Page {
+        Page { bytes: self.bytes, hash: OnceLock::new() }
+    }
+}
+
+impl Page {
+    fn hash(&self, length: usize) -> Option<u64> {
+        let compute = || {
+            let bytes = self.bytes.get(..length).unwrap_or_default();
+            let mut hash = Hash::default();
+            hash.add_bytes(bytes);
+            let zero = bytes.iter().all(|&byte| byte == 0);
+            (length, (!zero).then(|| hash.value()))
+        };
+        let known = self.hash.get_or_init(compute);
+        if known.0 == length { known.1 } else { compute().1 }
+    }
+}
 
 #[derive(Clone, Debug, Default)]
 enum Slot {
@@ -87,13 +115,17 @@ impl Content {
     }
 
     /// The bytes of a page, changeable.
-    fn page(&mut self, page: usize) -> &mut Page {
+    fn page(&mut self, page: usize) -> &mut [u8; PAGE] {
         let slot = self.slot(page);
         if !matches!(slot, Slot::Data(_)) {
-            *slot = Slot::Data(Arc::new([0; PAGE]));
+            *slot = Slot::Data(Arc::new(Page { bytes: [0; PAGE], hash: OnceLock::new() }));
         }
         match slot {
-            Slot::Data(bytes) => Arc::make_mut(bytes),
+            Slot::Data(page) => {
+                let page = Arc::make_mut(page);
+                page.hash = OnceLock::new();
+                &mut page.bytes
+            }
             _ => unreachable!("the slot was filled just above"),
         }
     }
@@ -153,8 +185,8 @@ impl Content {
             let (now, later) = into.split_at_mut(part.len());
             let start = part.start % PAGE;
             match self.slots.get(part.start / PAGE) {
-                Some(Slot::Data(bytes)) => {
-                    if let Some(bytes) = bytes.get(start..start + part.len()) {
+                Some(Slot::Data(page)) => {
+                    if let Some(bytes) = page.bytes.get(start..start + part.len()) {
                         now.copy_from_slice(bytes);
                     }
                 }
@@ -188,16 +220,13 @@ impl Content {
     }
 
     /// A number that differs where bytes up to the length differ, whatever blocks there are.
-    pub(super) fn hash(&self, hash: &mut super::chance::Hash) {
+    pub(super) fn hash(&self, hash: &mut Hash) {
         hash.add(self.length as u64);
         for part in parts(0..self.length, PAGE) {
-            let page = match self.slots.get(part.start / PAGE) {
-                Some(Slot::Data(bytes)) => bytes.get(..part.len()).unwrap_or_default(),
-                _ => &[],
-            };
-            if page.iter().any(|&byte| byte != 0) {
+            let Some(Slot::Data(page)) = self.slots.get(part.start / PAGE) else { continue };
+            if let Some(bytes) = page.hash(part.len()) {
                 hash.add(part.start as u64);
-                hash.add_bytes(page);
+                hash.add(bytes);
             }
         }
     }
