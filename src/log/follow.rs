@@ -1,9 +1,11 @@
 //! Reading a log that somebody else writes: another process, or another handle of this one.
 //!
 //! Floor 4. Takes no lock, never writes, never repairs, never creates. Follows by polling: `watch`
-//! keeps what is known of the log, `tail` looks for whole batches behind its end, `regime` looks
-//! at the checkpoint for another open of the log, `reader` hands the batches out.
+//! keeps what is known of the log, `files` which files it has, `tail` looks for whole batches
+//! behind its end, `regime` looks at the checkpoint for another open of the log, `reader` hands the
+//! batches out.
 
+mod files;
 pub(crate) mod reader;
 mod regime;
 mod tail;
@@ -98,7 +100,7 @@ impl Default for ReadOnlyOptions {
 impl ReadOnlyOptions {
     /// How often [`ReadOnlyLog::wait_for`] looks while it waits: 1 to 50 ms, 5 ms unless set. It is
     /// how late a record is seen at most, and what waiting costs: a look that finds nothing is six
-    /// system calls.
+    /// system calls, or seven for a log that was closed.
     pub fn poll_interval(mut self, interval: Duration) -> ReadOnlyOptions {
         self.poll_interval = interval;
         self
@@ -246,8 +248,8 @@ impl ReadOnlyLog {
 
     /// Polls: looks at the files for what changed, and reads what is new to its end.
     ///
-    /// Costs six system calls where nothing changed. Blocks for other polls of the same log, and
-    /// for reading what came in.
+    /// Costs six system calls where nothing changed, seven for a log that was closed. Blocks for
+    /// other polls of the same log, and for reading what came in.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) if the directory is gone;

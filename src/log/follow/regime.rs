@@ -32,12 +32,20 @@ impl Slot {
         shown.fold(self.state.recovery_point.max(self.state.cut), Offset::max)
     }
 
+    /// Whether this is of a later open than `before`. If not, a power cut took the newest slots and
+    /// nobody has opened the log since, or a lost checkpoint counts anew.
+    pub(super) fn is_later(&self, before: &Slot) -> bool {
+        let (now, old) = (&self.state, &before.state);
+        // One number with two cuts: of the two opens, one left no other trace.
+        now.open_number > old.open_number
+            || now.open_number == old.open_number && now.cut != old.cut
+    }
+
     /// Whether this is the very next open after the one of `before`, or still that one, so that no
     /// cut but its own lies in between.
     pub(super) fn follows(&self, before: &Slot) -> bool {
         let opens = self.state.open_number.checked_sub(before.state.open_number);
         let next = match opens {
-            // One number with two cuts: a checkpoint was lost in between, and counted anew.
             Some(0) => self.state.cut == before.state.cut,
             opens => opens == Some(1),
         };
@@ -62,6 +70,8 @@ pub(super) struct Regime {
     path: PathBuf,
     /// What was read last.
     bytes: Vec<u8>,
+    /// What the next look reads into.
+    spare: Vec<u8>,
     /// The newest whole slot that was ever read.
     slot: Option<Slot>,
     /// The last look found no whole slot: whatever comes next is not trusted to be the same open.
@@ -71,7 +81,7 @@ pub(super) struct Regime {
 impl Regime {
     pub(super) fn new(dir: &Path) -> Regime {
         let path = dir.join(names::CHECKPOINT);
-        Regime { path, bytes: Vec::new(), slot: None, lost: true }
+        Regime { path, bytes: Vec::new(), spare: Vec::new(), slot: None, lost: true }
     }
 
     /// The newest whole slot.
@@ -89,8 +99,10 @@ impl Regime {
         let mut before = None;
         let mut looks = 0;
         loop {
-            let bytes = self.read(storage)?;
+            let mut bytes = std::mem::take(&mut self.spare);
+            self.read(storage, &mut bytes)?;
             if bytes == self.bytes {
+                self.spare = bytes;
                 return Ok(News::None);
             }
             let earlier = before.as_ref().unwrap_or(&self.bytes);
@@ -99,7 +111,7 @@ impl Regime {
             })?;
             looks += 1;
             if !torn || looks == POLL_LOOKS_MAX {
-                self.bytes = bytes;
+                self.spare = std::mem::replace(&mut self.bytes, bytes);
                 return Ok(self.take(newest));
             }
             before = Some(bytes);
@@ -124,24 +136,23 @@ impl Regime {
         if same { News::Moved } else { News::Opened }
     }
 
-    /// The file's bytes; none if there is no such file.
-    fn read(&self, storage: &dyn Storage) -> Result<Vec<u8>> {
+    /// Reads the file; nothing if there is no such file.
+    fn read(&self, storage: &dyn Storage, into: &mut Vec<u8>) -> Result<()> {
         let failed = |error| Error::io("cannot read the checkpoint", &self.path, error);
         let file = match storage.open(&self.path, Access::Read) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            // Something else under its name: the writer goes on without it as well.
             Err(error) => {
-                return match storage.kind(&self.path).map_err(failed)? {
-                    Some(FileKind::File) => Err(failed(error)),
-                    _ => Ok(Vec::new()),
-                };
+                into.clear();
+                // Something else under its name: the writer goes on without it as well.
+                let missing = error.kind() == io::ErrorKind::NotFound
+                    || storage.kind(&self.path).map_err(failed)? != Some(FileKind::File);
+                return if missing { Ok(()) } else { Err(failed(error)) };
             }
         };
         let length = usize::try_from(file.len().map_err(failed)?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; length.min(CHECKPOINT_FILE_BYTES_MAX)];
-        let read = file.read_at(0, &mut bytes).map_err(failed)?;
-        bytes.truncate(read);
-        Ok(bytes)
+        into.resize(length.min(CHECKPOINT_FILE_BYTES_MAX), 0);
+        let read = file.read_at(0, into).map_err(failed)?;
+        into.truncate(read);
+        Ok(())
     }
 }

@@ -140,8 +140,10 @@ impl Tail {
         let mut at = 0;
         let mut next = self.next_offset;
         let mut batches = Vec::new();
+        let mut full;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
+            full = !short && at > 0 && rest.len() < HEADER_BYTES;
             let header = check_header(rest, usize::MAX, &env.seal);
             let Ok(header) = header else { break };
             if header.base_offset != next.get() {
@@ -149,6 +151,7 @@ impl Tail {
             }
             let size = header.size().unwrap_or(usize::MAX);
             if size > rest.len() {
+                full = !short && at > 0;
                 if at > 0 || !self.reaches(size)? {
                     break;
                 }
@@ -169,13 +172,16 @@ impl Tail {
             next = Offset::new(header.next_offset());
         }
         let file_ends = short && at == bytes.len();
-        let full = !short && !batches.is_empty();
         bytes.truncate(at);
         Ok(Found { bytes: Pinned::of_vec(bytes), batches, file_ends, full })
     }
 
     /// Takes in what a look found: readers see it from now on.
     pub(super) fn take(&mut self, found: Found) {
+        self.window_bytes = match found.full {
+            true => (self.window_bytes * 2).min(TAIL_WINDOW_BYTES_MAX),
+            false => TAIL_WINDOW_BYTES_MIN,
+        };
         let Some(last) = found.batches.last() else { return };
         for batch in &found.batches {
             let header = &batch.header;
@@ -188,11 +194,6 @@ impl Tail {
         self.position += found.bytes.len();
         self.next_offset = last.next_offset();
         self.data.publish_positioned(self.position);
-        self.window_bytes = if found.full {
-            (self.window_bytes * 2).min(TAIL_WINDOW_BYTES_MAX)
-        } else {
-            TAIL_WINDOW_BYTES_MIN
-        };
         self.recent = Some((start, found.bytes));
     }
 

@@ -12,47 +12,18 @@ use crate::codec::decode::check_header;
 use crate::codec::layout::HEADER_BYTES;
 use crate::codec::seal::Seal;
 use crate::disk::Env;
-use crate::disk::meta::{Found as MetaFound, Meta};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::SegmentData;
-use crate::disk::state::State;
 use crate::log::Visibility;
-use crate::log::chain::{begins_whole, reaches_over};
+use crate::log::follow::files::{Envs, begun, identify, list};
 use crate::log::follow::no_log;
 use crate::log::follow::regime::{News, Regime, Slot};
 use crate::log::follow::tail::{Seen, Tail};
-use crate::log::identify::decide;
 use crate::sys::{Access, FileKind, Pinned, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
-
-/// The same files, reached in the two ways.
-#[derive(Debug)]
-pub(super) struct Envs {
-    /// By position: what may still be cut.
-    pub(super) read: Env,
-    /// Through maps, where the medium allows that: what is sealed and durable.
-    map: Env,
-}
-
-impl Envs {
-    fn new(storage: &Arc<dyn Storage>, dir: &Path, mapped: bool, seal: Seal) -> Envs {
-        let env = |mapped| Env {
-            storage: Arc::clone(storage),
-            dir: dir.to_path_buf(),
-            names: None,
-            seal,
-            mapped,
-            segment_bytes: limits::SEGMENT_BYTES_MAX,
-            index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
-            torn_bytes: None,
-            memory_bounded: false,
-        };
-        Envs { read: env(false), map: env(mapped) }
-    }
-}
 
 /// What is known of a log that somebody else writes.
 #[derive(Debug)]
@@ -291,8 +262,8 @@ impl Watch {
         let (start, durable) = said.unwrap_or((first, self.durable));
         self.start = start.max(first);
         self.reached = self.reached.max(self.end());
-        self.safe = self.safe.max(self.durable);
         self.durable = durable.min(self.end()).max(self.start);
+        self.safe = self.safe.max(self.durable);
         // What lies below the start is not opened again; what readers hold stays valid.
         let gone = self.bases.partition_point(|&base| base <= self.start).saturating_sub(1);
         self.bases.drain(..gone);
@@ -401,8 +372,10 @@ impl Watch {
     /// between that nobody looked at, the batches themselves tell.
     fn same_until(&self, end: Offset) -> Result<Offset> {
         let now = self.slot();
-        let limit = now.map_or(end, |slot| end.min(slot.state.cut));
-        let only = self.based_on.as_ref().zip(now).is_some_and(|(old, now)| now.follows(old));
+        let both = self.based_on.as_ref().zip(now);
+        let cut = now.filter(|_| both.is_none_or(|(old, now)| now.is_later(old)));
+        let limit = cut.map_or(end, |slot| end.min(slot.state.cut));
+        let only = both.is_some_and(|(old, now)| now.follows(old));
         let mut trusted = only;
         for seen in self.seen.iter().rev().filter(|seen| seen.next_offset() <= limit) {
             if self.stands(seen)? {
@@ -548,53 +521,4 @@ impl Watch {
         }
         Ok(Entered { base, data })
     }
-}
-
-/// The last of these segments that begins with a whole batch and is no piece of the one before it.
-fn begun(env: &Env, bases: &[Offset]) -> Option<Offset> {
-    let mut below = bases;
-    for _ in 0..limits::HEADLESS_SEGMENTS_MAX {
-        let (&base, before) = below.split_last()?;
-        let over = |before: &Offset| reaches_over(env, *before, base);
-        if begins_whole(env, base) && !before.last().is_some_and(over) {
-            return Some(base);
-        }
-        below = before;
-    }
-    None
-}
-
-/// The base offsets of the segments there are.
-fn list(env: &Env) -> Result<Vec<Offset>> {
-    let entries = match env.storage.list(&env.dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(no_log(&env.dir));
-        }
-        entries => {
-            entries.map_err(|error| Error::io("cannot list the directory", &env.dir, error))?
-        }
-    };
-    let segments = entries.into_iter().filter(|entry| entry.kind == FileKind::File);
-    let names = segments.filter_map(|entry| names::parse_segment_file(&entry.name?));
-    let mut bases: Vec<Offset> =
-        names.filter(|(_, part)| *part == Part::Log).map(|(base, _)| base).collect();
-    bases.sort_unstable();
-    Ok(bases)
-}
-
-/// Whose log this is, how its batches are sealed, and whether the checkpoint is another's: by the
-/// same rules as an open for writing, but nothing is put right.
-fn identify(
-    env: &Env,
-    kept: Option<&State>,
-    bases: &[Offset],
-) -> Result<(Option<LogId>, Seal, bool)> {
-    let found = match Meta::read(&*env.storage, &env.dir)? {
-        MetaFound::Whole(meta) => Some(meta),
-        MetaFound::Nothing | MetaFound::Damaged => None,
-    };
-    let whose = decide(env, found, kept.map(|state| state.meta), bases);
-    let Some(meta) = whose.meta else { return Ok((None, Seal::NONE, whose.foreign_checkpoint)) };
-    let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
-    Ok((Some(meta.log_id), seal, whose.foreign_checkpoint))
 }

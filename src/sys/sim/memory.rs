@@ -31,6 +31,10 @@ impl Memory {
         Memory { base: Box::into_raw(bytes).cast::<u8>(), length }
     }
 
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
     /// Copies bytes in, as far as the memory reaches. As with a map of the operating system, the
     /// log writes by position only to bytes of which no reference is alive.
     pub(super) fn put(&self, at: usize, bytes: &[u8]) {

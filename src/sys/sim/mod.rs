@@ -44,6 +44,7 @@ mod cut;
 mod disk;
 mod memory;
 mod names;
+mod remote;
 mod state;
 mod storage;
 mod watch;
