@@ -80,10 +80,14 @@ pub(crate) struct TailCopy {
 }
 
 impl TailCopy {
+    /// The position of the end it protects.
+    pub(crate) fn end(&self) -> u64 {
+        self.position.saturating_add(self.bytes.len() as u64)
+    }
+
     /// Whether it protects an end that lies before this one.
     pub(crate) fn is_before(&self, base: Offset, position: usize) -> bool {
-        let end = self.position.saturating_add(self.bytes.len() as u64);
-        (self.base, end) < (base, position as u64)
+        (self.base, self.end()) < (base, position as u64)
     }
 }
 

@@ -89,11 +89,7 @@ pub(super) fn recover(
     } else if fresh && found.rewrite.is_none() {
         state.recovery_point = from.max(found.end);
     }
-    match env.torn_bytes {
-        // The newest copy protects the recovery point, the one before it a flush under way.
-        Some(_) if found.rewrite.is_some() => state.tails.truncate(limits::TAIL_COPIES_KEPT),
-        _ => state.tails.clear(),
-    }
+    keep_tails(env, &found, kept, state);
     state.cut = found.end;
     if found.end < floor {
         report.lost = Some(found.end..floor);
@@ -143,6 +139,19 @@ fn open_clean(env: &Env, last: Offset, state: &State) -> Result<Option<(ActiveSe
     Ok(Some((active, state.recovery_point)))
 }
 
+/// Keeps the copies of ends that what is to be written again may tear: that of the recovery point,
+/// and where the cache was lost, so that it may lag, that of a flush that ended behind it.
+fn keep_tails(env: &Env, found: &Recovered, kept: bool, state: &mut State) {
+    if env.torn_bytes.is_none() || found.rewrite.is_none() {
+        state.tails.clear();
+        return;
+    }
+    // What goes beyond the end was lost, and would be put back over what comes now.
+    let end = (found.active.data.base, found.active.position() as u64);
+    state.tails.retain(|tail| (tail.base, tail.end()) <= end);
+    state.tails.truncate(if kept { 1 } else { limits::TAIL_COPIES_KEPT });
+}
+
 /// Puts back what a torn rewriting took from before the durable end. The copies stay in the
 /// checkpoint until this is synced, so that a cut in here changes nothing.
 fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Result<()> {
@@ -150,8 +159,7 @@ fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Resul
         let path = env.dir.join(names::segment_file(tail.base, Part::Log));
         let failed = |error| Error::sync("cannot restore the end of a segment", &path, error);
         let kind = env.storage.kind(&path).map_err(failed)?;
-        let end = tail.position.saturating_add(tail.bytes.len() as u64);
-        if kind != Some(FileKind::File) || end > limits::SEGMENT_BYTES_MAX as u64 {
+        if kind != Some(FileKind::File) || tail.end() > limits::SEGMENT_BYTES_MAX as u64 {
             continue;
         }
         let file = env.storage.open(&path, Access::ReadWrite).map_err(failed)?;

@@ -338,6 +338,10 @@ impl Inner {
         if writer.clean_mark || copy.is_some() {
             self.change_state(|state| {
                 state.clean = None;
+                if state.tails.len() > limits::TAIL_COPIES_KEPT {
+                    // The first protects the recovery point; the checkpoint is bounded.
+                    state.tails.remove(1);
+                }
                 state.tails.extend(copy);
                 Ok(((), true))
             })?;
