@@ -5,20 +5,14 @@
 mod util;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 use std::thread;
 
 use forebay::{ErrorKind, FlushPolicy, Log, NewRecord, Offset, OffsetSpec};
 use proptest::prelude::*;
-use util::{MODES, all_texts, at, kind, manual, scratch, texts};
+use util::{MODES, OpenIn, all_texts, at, kind, manual, scratch, texts, ways};
 
 const THREADS: usize = 8;
-
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    util::files(dir).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
-}
 
 /// I2: all threads aim at the same offset, round by round; exactly one gets it, whatever the flush
 /// policy and across rolls, and every loser is told an end above it.
@@ -119,11 +113,11 @@ fn a_counter_kept_by_retries_loses_no_step() {
 /// A refused append leaves every file as it was: a closed log's clean mark stays too.
 #[test]
 fn a_conflict_changes_no_byte_and_keeps_the_clean_mark() {
-    for mode in MODES {
-        let dir = scratch();
-        util::ten(mode, dir.path()).close().unwrap();
-        let log = manual(mode).open(dir.path()).unwrap();
-        let before = snapshot(dir.path());
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        util::ten_in(mode, &dir).close().unwrap();
+        let log = manual(mode).open_in(&dir).unwrap();
+        let before = dir.files();
         for expected in [0, 9, 11, i64::MAX, -1, i64::MIN].map(Offset::new) {
             let error = log.append_at(expected, "x").unwrap_err();
             assert_eq!(error.record_offset(), Some(Offset::new(10)), "{error}");
@@ -134,11 +128,10 @@ fn a_conflict_changes_no_byte_and_keeps_the_clean_mark() {
         }
         assert_eq!(log.append_batch_at::<&str>(Offset::new(10), []).unwrap().start.get(), 10);
         assert_eq!(log.log_end_offset().get(), 10);
-        assert!(snapshot(dir.path()) == before, "a refused append wrote something");
-        let copy = scratch();
-        util::copy_dir(dir.path(), copy.path());
+        assert!(dir.files() == before, "a refused append wrote something");
+        let copy = dir.killed();
         drop(log);
-        let log = manual(mode).open(copy.path()).unwrap();
+        let log = manual(mode).open_in(&copy).unwrap();
         assert!(log.recovery().clean, "the clean mark is still there");
         assert_eq!(log.append_at(Offset::new(10), "x").unwrap().get(), 10);
     }
@@ -147,9 +140,9 @@ fn a_conflict_changes_no_byte_and_keeps_the_clean_mark() {
 /// What is wrong for another reason says that reason.
 #[test]
 fn other_refusals_come_as_from_append() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
         let end = log.log_end_offset();
         assert_eq!(kind(log.append_at(end, vec![0; 5000])), ErrorKind::RecordTooLarge);
         let two = [vec![0; 3000], vec![0; 3000]];
@@ -163,9 +156,9 @@ fn other_refusals_come_as_from_append() {
             assert_eq!(kind(log.append_batch_at(expected, ["x"])), ErrorKind::Closed);
             assert_eq!(kind(log.append_batch_at::<&str>(expected, [])), ErrorKind::Closed);
         }
-        let mirror = scratch();
+        let mirror = ground.place();
         let options = manual(mode).mirror_of(log.id());
-        let mirror = options.open(mirror.path()).unwrap();
+        let mirror = options.open_in(&mirror).unwrap();
         assert_eq!(kind(mirror.append_at(Offset::ZERO, "x")), ErrorKind::InvalidArgument);
     }
 }
@@ -205,9 +198,9 @@ proptest! {
     fn what_is_expected_is_appended_and_nothing_else(
         steps in proptest::collection::vec((-3_i64..4, 0_usize..4, any::<bool>()), 1..60),
     ) {
-        for mode in MODES {
-            let dir = scratch();
-            let log = manual(mode).segment_bytes(4096).open(dir.path()).unwrap();
+        for (mode, ground) in ways() {
+            let dir = ground.place();
+            let log = manual(mode).segment_bytes(4096).open_in(&dir).unwrap();
             let mut model: Vec<String> = Vec::new();
             for (n, (delta, count, single)) in steps.iter().enumerate() {
                 let (end, count) = (end_of(&log), if *single { 1 } else { *count });
@@ -229,7 +222,7 @@ proptest! {
             }
             prop_assert_eq!(&all_texts(&log), &model);
             log.close().unwrap();
-            let log = manual(mode).open(dir.path()).unwrap();
+            let log = manual(mode).open_in(&dir).unwrap();
             prop_assert_eq!(&all_texts(&log), &model);
             prop_assert!(log.reader(at(end_of(&log))).is_ok());
         }

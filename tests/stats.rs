@@ -4,11 +4,10 @@
 mod util;
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogStats, NewRecord, Offset, OffsetSpec};
-use util::{MODES, kind, manual, scratch};
+use util::{Ground, MODES, OpenIn, Place, kind, manual, scratch, ways};
 
 const RECORD: [u8; 300] = [b'x'; 300];
 
@@ -19,8 +18,13 @@ fn append(log: &Log, count: usize) {
 }
 
 /// What the files of a directory come to, by their lengths and by their blocks.
-fn sizes(dir: &Path) -> (u64, u64) {
-    let all = util::files(dir).into_iter().map(|path| fs::metadata(path).unwrap());
+fn sizes(dir: &Place) -> (u64, u64) {
+    if dir.ground() != Ground::System {
+        // A simulated disk does not tell its blocks.
+        let bytes = dir.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        return (bytes, bytes);
+    }
+    let all = util::files(dir.path()).into_iter().map(|path| fs::metadata(path).unwrap());
     let blocks = |file: &fs::Metadata| {
         #[cfg(unix)]
         return std::os::unix::fs::MetadataExt::blocks(file) * 512;
@@ -30,12 +34,12 @@ fn sizes(dir: &Path) -> (u64, u64) {
     all.fold((0, 0), |(bytes, allocated), file| (bytes + file.len(), allocated + blocks(&file)))
 }
 
-fn check_files(log: &Log, dir: &Path) -> LogStats {
+fn check_files(log: &Log, dir: &Place) -> LogStats {
     let stats = log.stats();
     assert_eq!((stats.file_bytes, stats.allocated_bytes), sizes(dir));
-    let segments = util::segments(dir);
+    let segments = dir.segments();
     assert_eq!(stats.segments, segments.len() as u64);
-    let batches = segments.iter().flat_map(|path| util::batches_of(path));
+    let batches = segments.iter().flat_map(|name| dir.batches_of(name));
     assert_eq!(stats.batch_bytes, batches.map(|(_, places)| places.len() as u64).sum::<u64>());
     assert_eq!(stats.log_start_offset, log.log_start_offset());
     assert_eq!(stats.log_end_offset, log.log_end_offset());
@@ -46,18 +50,18 @@ fn check_files(log: &Log, dir: &Path) -> LogStats {
 /// Appends, batches, bytes, flushes, rolls and files, over opens, in both modes.
 #[test]
 fn appends_flushes_rolls_and_files_are_counted() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let options = || manual(mode).segment_bytes(8192);
-        let log = options().open(dir.path()).unwrap();
-        let stats = check_files(&log, dir.path());
+        let log = options().open_in(&dir).unwrap();
+        let stats = check_files(&log, &dir);
         assert_eq!((stats.batches_appended, stats.flushes, stats.rolls), (0, 0, 0));
         assert!(stats.recovery.created && stats.consumers.is_empty() && stats.poisoned.is_none());
         assert_eq!(stats.io_mode, mode);
         append(&log, 50);
         log.append_batch([&RECORD; 7]).unwrap();
         log.append_batch::<&str>([]).unwrap();
-        let stats = check_files(&log, dir.path());
+        let stats = check_files(&log, &dir);
         assert_eq!((stats.records_appended, stats.batches_appended), (57, 51));
         assert_eq!(stats.bytes_appended, stats.batch_bytes);
         assert_eq!(stats.unflushed_bytes, stats.batch_bytes);
@@ -65,13 +69,13 @@ fn appends_flushes_rolls_and_files_are_counted() {
         assert!(stats.rolls >= 2);
         log.flush().unwrap();
         log.flush().unwrap();
-        let stats = check_files(&log, dir.path());
+        let stats = check_files(&log, &dir);
         assert_eq!((stats.flushes, stats.unflushed_bytes), (1, 0), "the second had nothing to do");
         assert_eq!(stats.open_sealed_segments, stats.rolls);
         assert_eq!(stats.mapped_bytes > 0, mode == IoMode::Mapped);
         log.close().unwrap();
-        let log = options().open(dir.path()).unwrap();
-        let stats = check_files(&log, dir.path());
+        let log = options().open_in(&dir).unwrap();
+        let stats = check_files(&log, &dir);
         assert_eq!((stats.records_appended, stats.bytes_appended, stats.flushes), (0, 0, 0));
         assert_eq!(stats.open_sealed_segments, 0, "none was read yet");
         assert!(stats.recovery.clean);
@@ -89,17 +93,17 @@ fn appends_flushes_rolls_and_files_are_counted() {
 /// Every refusal counts once; an append that is in the log does not, though its flush may fail.
 #[test]
 fn refused_appends_are_counted() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).segment_bytes(8192).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).segment_bytes(8192).open_in(&dir).unwrap();
         append(&log, 1);
         assert_eq!(kind(log.append(vec![0; 9000])), ErrorKind::RecordTooLarge);
         assert_eq!(kind(log.append_batch([&[0_u8; 5000], &[0; 5000]])), ErrorKind::RecordTooLarge);
         assert_eq!(kind(log.append_at(Offset::ZERO, "x")), ErrorKind::Conflict);
         assert_eq!(kind(log.append_batch_at(Offset::ZERO, ["x"])), ErrorKind::Conflict);
         assert_eq!(log.stats().appends_refused, 4);
-        let mirror = scratch();
-        let mirror = manual(mode).mirror_of(log.id()).open(mirror.path()).unwrap();
+        let mirror = ground.place();
+        let mirror = manual(mode).mirror_of(log.id()).open_in(&mirror).unwrap();
         assert_eq!(kind(mirror.append("x")), ErrorKind::InvalidArgument);
         let batch = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
         mirror.append_mirrored(&batch).unwrap();
@@ -116,10 +120,10 @@ fn refused_appends_are_counted() {
 /// A mirror counts records, not the offsets of its gaps.
 #[test]
 fn a_mirrors_gaps_are_batches_without_records() {
-    for mode in MODES {
-        let (dir, second) = (scratch(), scratch());
-        let log = util::ten(mode, dir.path());
-        let mirror = manual(mode).mirror_of(log.id()).open(second.path()).unwrap();
+    for (mode, ground) in ways() {
+        let (dir, second) = (ground.place(), ground.place());
+        let log = util::ten_in(mode, &dir);
+        let mirror = manual(mode).mirror_of(log.id()).open_in(&second).unwrap();
         let mut reader = log.reader(util::at(7)).unwrap();
         mirror.append_mirrored(&reader.next().unwrap().unwrap()).unwrap();
         let stats = mirror.stats();
@@ -165,9 +169,9 @@ fn deleted_segments_count_while_somebody_holds_them() {
 /// Consumers with their lag, and the poll that made none.
 #[test]
 fn consumers_are_listed_with_their_lag() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = manual(mode).flush(FlushPolicy::EveryAppend).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = manual(mode).flush(FlushPolicy::EveryAppend).open_in(&dir).unwrap();
         log.append_batch((0..10).map(|n| NewRecord::new(format!("{n}")))).unwrap();
         let mut consumer = log.consumer_with("uplink", util::durable()).unwrap();
         drop(log.consumer("display").unwrap());

@@ -5,7 +5,7 @@
 mod util;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use forebay::{
     Visibility,
 };
 use proptest::prelude::*;
-use util::{MODES, at, kind, manual, read_all, scratch};
+use util::{Ground, MODES, OpenIn, Place, at, grounds, kind, manual, read_all, scratch, ways};
 
 fn spec(millis: i64) -> OffsetSpec {
     OffsetSpec::Timestamp(Timestamp::from_millis(millis))
@@ -92,66 +92,67 @@ proptest! {
     ) {
         let times: Vec<i64> = batches.iter().flatten().copied().collect();
         let start = delete % (times.len() + 1);
-        for mode in MODES {
-            let dir = scratch();
-            let log = small(mode).open(dir.path()).unwrap();
+        // On a simulated disk one mode or the other: each takes seconds.
+        let turn = MODES[start % 2];
+        for (mode, ground) in ways().filter(|w| w.1 == Ground::System || w.0 == turn) {
+            let dir = ground.place();
+            let log = small(mode).open_in(&dir).unwrap();
             append(&log, &batches);
             check(&log, &times, 0, "written");
             log.delete_records(Offset::new(i64::try_from(start).unwrap())).unwrap();
             check(&log, &times, start, "deleted");
-            let killed = scratch();
-            util::copy_dir(dir.path(), killed.path());
+            let killed = dir.killed();
             log.close().unwrap();
             for index in [true, false] {
-                for dir in [dir.path(), killed.path()] {
-                    let log = small(mode).open(dir).unwrap();
+                for dir in [&dir, &killed] {
+                    let log = small(mode).open_in(dir).unwrap();
                     check(&log, &times, start, "opened again");
                     log.close().unwrap();
-                    indexes(dir).into_iter().filter(|_| index).for_each(|path| {
-                        fs::remove_file(path).unwrap();
-                    });
+                    indexes(dir).iter().filter(|_| index).for_each(|name| dir.remove(name));
                 }
             }
         }
     }
 }
 
-fn indexes(dir: &Path) -> Vec<PathBuf> {
-    let mut files = util::files(dir);
-    files.retain(|path| path.extension().is_some_and(|e| e == "index" || e == "timeindex"));
-    files
+fn indexes(dir: &Place) -> Vec<String> {
+    let mut names = dir.names();
+    names.retain(|name| name.ends_with("index"));
+    names
 }
 
 /// Times that wander up, each of its own, in six closed segments.
-fn wandering(dir: &Path) -> Vec<i64> {
-    let log = small(MODES[0]).open(dir).unwrap();
+fn wandering(dir: &Place) -> Vec<i64> {
+    let log = small(MODES[0]).open_in(dir).unwrap();
     let time = |n: i64| 1_000_000 + n * 10 + (n * 7919) % 193;
     let times: Vec<i64> = (0..480).map(time).collect();
     append(&log, &times.chunks(2).map(<[i64]>::to_vec).collect::<Vec<_>>());
     log.close().unwrap();
-    assert!(util::segments(dir).len() >= 5);
+    assert!(dir.segments().len() >= 5);
     times
 }
 
-/// I5: every third bit, and so every byte, of every index is flipped, in both modes.
+/// I5: every third bit, and so every byte, of every index is flipped, in both modes; fewer on a
+/// simulated disk.
 #[test]
 fn a_flipped_bit_of_a_time_index_changes_no_answer() {
-    let whole = scratch();
-    let times = wandering(whole.path());
-    let targets: Vec<i64> = times.iter().step_by(61).copied().collect();
-    for path in indexes(whole.path()) {
-        let bytes = fs::read(&path).unwrap();
-        let copy = scratch();
-        util::copy_dir(whole.path(), copy.path());
-        let path = copy.path().join(path.file_name().unwrap());
-        for bit in (0..bytes.len() * 8).step_by(3) {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&path, flipped).unwrap();
-            let log = small(MODES[bit % 2]).open(copy.path()).unwrap();
-            for &target in &targets {
-                let expected = scanned(&times, 0, target);
-                assert_eq!(found(&log, target), expected, "bit {bit} of {path:?}, {target}");
+    for ground in grounds() {
+        let whole = ground.place();
+        let times = wandering(&whole);
+        let targets: Vec<i64> = times.iter().step_by(61).copied().collect();
+        for name in indexes(&whole) {
+            let bytes = whole.read(&name);
+            let copy = whole.killed();
+            let step = if ground == Ground::System { 3 } else { 13 };
+            for bit in (0..bytes.len() * 8).step_by(step) {
+                let mut flipped = bytes.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                copy.write(&name, flipped);
+                let log = small(MODES[bit % 2]).open_in(&copy).unwrap();
+                for &target in &targets {
+                    let expected = scanned(&times, 0, target);
+                    assert_eq!(found(&log, target), expected, "bit {bit} of {name}, {target}");
+                }
             }
         }
     }
@@ -161,14 +162,18 @@ fn a_flipped_bit_of_a_time_index_changes_no_answer() {
 /// directory.
 #[test]
 fn a_damaged_or_foreign_time_index_changes_no_answer() {
-    let whole = scratch();
-    let times = wandering(whole.path());
-    let files = indexes(whole.path());
-    let other =
-        fs::read(files.iter().find(|path| path.ends_with("timeindex")).unwrap_or(&files[3]));
-    let other = other.unwrap();
-    for path in &files {
-        let bytes = fs::read(path).unwrap();
+    for ground in grounds() {
+        damage_indexes(ground);
+    }
+}
+
+fn damage_indexes(ground: Ground) {
+    let whole = ground.place();
+    let times = wandering(&whole);
+    let files = indexes(&whole);
+    let other = whole.read(files.iter().find(|name| name.ends_with(".timeindex")).unwrap());
+    for name in &files {
+        let bytes = whole.read(name);
         let mut damaged: Vec<Option<Vec<u8>>> = vec![
             Some(vec![]),
             Some(vec![0; bytes.len()]),
@@ -181,17 +186,16 @@ fn a_damaged_or_foreign_time_index_changes_no_answer() {
         let cuts = (1..bytes.len()).filter(|cut| cut % 12 != 0 && cut % 8 != 0).step_by(5);
         damaged.extend(cuts.map(|cut| Some(bytes[..cut].to_vec())));
         for (n, content) in damaged.into_iter().enumerate() {
-            let copy = scratch();
-            util::copy_dir(whole.path(), copy.path());
-            let path = copy.path().join(path.file_name().unwrap());
-            fs::remove_file(&path).unwrap();
+            let copy = whole.killed();
+            copy.remove(name);
             match content {
-                Some(content) => fs::write(&path, content).unwrap(),
-                None => fs::create_dir(&path).unwrap(),
+                Some(content) => copy.write(name, content),
+                // A directory of that name.
+                None => copy.write(&format!("{name}/file"), b""),
             }
-            let log = small(MODES[n % 2]).open(copy.path()).unwrap();
+            let log = small(MODES[n % 2]).open_in(&copy).unwrap();
             for target in times.iter().step_by(7).copied() {
-                assert_eq!(found(&log, target), scanned(&times, 0, target), "{path:?} {n}");
+                assert_eq!(found(&log, target), scanned(&times, 0, target), "{name} {n}");
             }
         }
     }
@@ -201,27 +205,27 @@ fn a_damaged_or_foreign_time_index_changes_no_answer() {
 /// entries, the rest of them is missed all the same, though the segment's last times are low.
 #[test]
 fn a_time_index_cut_at_a_page_is_made_anew() {
-    for mode in MODES {
-        let dir = scratch();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
         let options = || manual(mode).segment_bytes(4 << 20).index_interval_bytes(500);
-        let log = options().open(dir.path()).unwrap();
+        let log = options().open_in(&dir).unwrap();
         for n in 0..5000 {
             let time = if n < 3000 { 1000 + n } else { 7 };
             let value = vec![b'v'; 900];
             log.append(NewRecord::new(value).timestamp(Timestamp::from_millis(time))).unwrap();
         }
         log.close().unwrap();
-        let path = dir.path().join("00000000000000000000.timeindex");
-        let whole = fs::read(&path).unwrap();
-        assert!(whole.len() > 2 * 12288 && util::segments(dir.path()).len() == 2);
+        let name = "00000000000000000000.timeindex";
+        let whole = dir.read(name);
+        assert!(whole.len() > 2 * 12288 && dir.segments().len() == 2);
         for pages in [3, 6] {
-            fs::write(&path, &whole[..pages * 4096]).unwrap();
-            let log = options().open(dir.path()).unwrap();
+            dir.write(name, &whole[..pages * 4096]);
+            let log = options().open_in(&dir).unwrap();
             for n in [0, 500, 1023, 1024, 1025, 2047, 2500, 2999] {
                 assert_eq!(found(&log, 1000 + n), n, "{pages} pages are left");
             }
             assert_eq!(found(&log, 4000), 5000);
-            assert!(fs::read(&path).unwrap() == whole, "it was made anew");
+            assert!(dir.read(name) == whole, "it was made anew");
         }
     }
 }
@@ -229,17 +233,21 @@ fn a_time_index_cut_at_a_page_is_made_anew() {
 /// Damaged batches: what is behind them is found all the same, and nothing that cannot be read.
 #[test]
 fn damaged_batches_are_passed_over() {
-    let whole = scratch();
-    let times = wandering(whole.path());
-    for segment in util::segments(whole.path()) {
-        for (offsets, places) in util::batches_of(&segment).into_iter().step_by(3) {
-            let copy = scratch();
-            util::copy_dir(whole.path(), copy.path());
-            let path = copy.path().join(segment.file_name().unwrap());
-            let mut bytes = fs::read(&path).unwrap();
+    for ground in grounds() {
+        damage_batches(ground);
+    }
+}
+
+fn damage_batches(ground: Ground) {
+    let whole = ground.place();
+    let times = wandering(&whole);
+    for segment in whole.segments() {
+        for (offsets, places) in whole.batches_of(&segment).into_iter().step_by(3) {
+            let copy = whole.killed();
+            let mut bytes = copy.read(&segment);
             bytes[places.start + 70] ^= 4;
-            fs::write(&path, bytes).unwrap();
-            let log = small(MODES[places.start % 2]).open(copy.path()).unwrap();
+            copy.write(&segment, bytes);
+            let log = small(MODES[places.start % 2]).open_in(&copy).unwrap();
             let lost = offsets.start..offsets.end;
             for target in times.iter().step_by(11).copied() {
                 let readable = |n: &usize| !lost.contains(&i64::try_from(*n).unwrap());
@@ -256,27 +264,23 @@ fn damaged_batches_are_passed_over() {
 #[test]
 fn times_in_golden_segments_are_found_with_the_brokers_own_index() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors/segments");
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for with_index in [true, false] {
-            let dir = scratch();
-            util::copy_dir(&golden, dir.path());
-            for path in util::files(dir.path()) {
-                let name = path.to_str().unwrap();
-                if name.ends_with("json") || !with_index && name.ends_with("index") {
-                    fs::remove_file(&path).unwrap();
+            let dir = ground.place();
+            for path in util::files(&golden) {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if !name.ends_with("json") && (with_index || !name.ends_with("index")) {
+                    dir.write(name, fs::read(&path).unwrap());
                 }
             }
-            let log = manual(mode).segment_bytes(65536).open(dir.path()).unwrap();
+            let log = manual(mode).segment_bytes(65536).open_in(&dir).unwrap();
             let records = read_all(&log);
             let times: Vec<i64> = records.iter().map(|record| record.timestamp).collect();
             assert!(times.len() > 500, "{}", times.len());
             check(&log, &times, 0, "golden");
-            for path in indexes(dir.path()) {
-                let name = path.file_name().unwrap();
-                if log.recovery().indexes_rebuilt == 0
-                    || name.to_str().unwrap() < "0000000000000000054"
-                {
-                    assert_eq!(fs::read(&path).unwrap(), fs::read(golden.join(name)).unwrap());
+            for name in indexes(&dir) {
+                if log.recovery().indexes_rebuilt == 0 || *name < *"0000000000000000054" {
+                    assert_eq!(dir.read(&name), fs::read(golden.join(name)).unwrap());
                 }
             }
         }
@@ -287,9 +291,9 @@ fn times_in_golden_segments_are_found_with_the_brokers_own_index() {
 /// a durable one begins where it can see.
 #[test]
 fn readers_seeks_and_consumers_begin_at_a_time() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = small(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = small(mode).open_in(&dir).unwrap();
         append(&log, &[vec![10, 30, 20], vec![40], vec![5], vec![50, 60]]);
         let read = |reader: forebay::Reader| -> Vec<i64> {
             reader

@@ -4,18 +4,11 @@
 
 mod util;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 
 use forebay::{ErrorKind, FlushPolicy, Log, Offset, OffsetSpec, VerifyReport};
 use util::fixture::{Fixture, fill, options};
-use util::{Ground, MODES, Place, kind, manual, scratch};
-
-fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    util::files(dir).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
-}
+use util::{Ground, MODES, OpenIn, grounds, kind, manual, scratch, ways};
 
 fn ranges(report: &VerifyReport) -> Vec<std::ops::Range<i64>> {
     report.damaged.iter().map(|range| range.start.get()..range.end.get()).collect()
@@ -25,24 +18,24 @@ fn ranges(report: &VerifyReport) -> Vec<std::ops::Range<i64>> {
 /// records deleted; no byte changes.
 #[test]
 fn a_whole_log_is_counted_and_left_as_it_is() {
-    for mode in MODES {
-        let dir = scratch();
-        let log = options(mode).open(dir.path()).unwrap();
+    for (mode, ground) in ways() {
+        let dir = ground.place();
+        let log = options(mode).open_in(&dir).unwrap();
         let mut records = Vec::new();
         assert_eq!(log.verify().unwrap().segments, 0, "an empty log");
         fill(&log, &mut records, 60);
         let check = |log: &Log, start: usize| {
-            let before = content(dir.path());
+            let before = dir.files();
             let report = log.verify().unwrap();
-            assert!(content(dir.path()) == before, "verify wrote something");
+            assert!(dir.files() == before, "verify wrote something");
             assert!(report.is_whole(), "{report:?}");
             assert_eq!((report.index_mismatches, report.time_index_mismatches), (0, 0));
             assert_eq!(report.log_start_offset, log.log_start_offset());
             assert_eq!(report.log_end_offset, log.log_end_offset());
             assert_eq!(report.records, u64::try_from(records.len() - start).unwrap());
-            let segments = util::segments(dir.path());
+            let segments = dir.segments();
             assert_eq!(report.segments, segments.len() as u64);
-            let batches: Vec<_> = segments.iter().flat_map(|path| util::batches_of(path)).collect();
+            let batches: Vec<_> = segments.iter().flat_map(|name| dir.batches_of(name)).collect();
             assert_eq!(report.batches, batches.len() as u64);
             let bytes: usize = batches.iter().map(|(_, places)| places.len()).sum();
             assert_eq!((report.bytes, report.gaps), (bytes as u64, 0));
@@ -58,7 +51,7 @@ fn a_whole_log_is_counted_and_left_as_it_is() {
         let other = log.clone();
         log.close().unwrap();
         assert_eq!(kind(other.verify()), ErrorKind::Closed);
-        check(&options(mode).open(dir.path()).unwrap(), 40);
+        check(&options(mode).open_in(&dir).unwrap(), 40);
     }
 }
 
@@ -66,18 +59,18 @@ fn a_whole_log_is_counted_and_left_as_it_is() {
 /// ranges a reader reports, and counts exactly what it reads.
 #[test]
 fn damage_is_what_a_reader_stumbles_over() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode, Ground::System);
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
         for (n, (offsets, name, places)) in fixture.batches.iter().enumerate() {
             for distance in [0, 1, 7] {
-                let dir = scratch();
+                let dir = ground.place();
                 let mut damaged = fixture.clone();
                 let (_, other, more) = &fixture.batches[(n + distance) % fixture.batches.len()];
                 for (name, at) in [(name, places.start + 65), (other, more.start + 66)] {
                     damaged.bytes_mut(name)[at] ^= 0x10;
                 }
-                damaged.put(&Place::at(dir.path()));
-                let log = options(mode).open(dir.path()).unwrap();
+                damaged.put(&dir);
+                let log = options(mode).open_in(&dir).unwrap();
                 let report = log.verify().unwrap();
                 let found = util::read_through(&log, OffsetSpec::Earliest);
                 assert!(found.lost.iter().any(|lost| lost.start <= offsets.start));
@@ -95,13 +88,14 @@ fn damage_is_what_a_reader_stumbles_over() {
 #[test]
 fn every_byte_counts_for_verify_as_it_does_for_a_reader() {
     let fixture = Fixture::closed(MODES[0], Ground::System);
+    let grounds: Vec<_> = grounds().collect();
     for name in fixture.names(".log") {
         for at in (0..fixture.bytes(&name).len()).step_by(7) {
-            let dir = scratch();
+            let dir = grounds[at / 7 % grounds.len()].place();
             let mut damaged = fixture.clone();
             damaged.bytes_mut(&name)[at] ^= 0x81;
-            damaged.put(&Place::at(dir.path()));
-            let log = options(MODES[at % 2]).open(dir.path()).unwrap();
+            damaged.put(&dir);
+            let log = options(MODES[at % 2]).open_in(&dir).unwrap();
             let report = log.verify().unwrap();
             let found = util::read_through(&log, OffsetSpec::Earliest);
             assert_eq!(ranges(&report), found.lost, "{name} at {at}");
@@ -113,14 +107,14 @@ fn every_byte_counts_for_verify_as_it_does_for_a_reader() {
 /// A segment that is gone, or stands in another's place, is a range that cannot be read.
 #[test]
 fn missing_and_exchanged_segments_are_found() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode, Ground::System);
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
         let names = fixture.names(".log");
         assert!(names.len() >= 3, "{names:?}");
-        let dir = scratch();
-        fixture.put(&Place::at(dir.path()));
-        let log = options(mode).open(dir.path()).unwrap();
-        fs::remove_file(dir.path().join(&names[1])).unwrap();
+        let dir = ground.place();
+        fixture.put(&dir);
+        let log = options(mode).open_in(&dir).unwrap();
+        dir.remove(&names[1]);
         let report = log.verify().unwrap();
         let found = util::read_through(&log, OffsetSpec::Earliest);
         assert_eq!((ranges(&report), report.damaged_ranges), (found.lost, 1), "{report:?}");
@@ -129,8 +123,8 @@ fn missing_and_exchanged_segments_are_found() {
         let mut exchanged = fixture.clone();
         let first = exchanged.bytes(&names[0]).clone();
         *exchanged.bytes_mut(&names[1]) = first;
-        exchanged.put(&Place::at(dir.path()));
-        let log = options(mode).open(dir.path()).unwrap();
+        exchanged.put(&dir);
+        let log = options(mode).open_in(&dir).unwrap();
         let report = log.verify().unwrap();
         let found = util::read_through(&log, OffsetSpec::Earliest);
         assert_eq!((ranges(&report), report.damaged_ranges), (found.lost, 1), "{report:?}");
@@ -140,8 +134,8 @@ fn missing_and_exchanged_segments_are_found() {
 /// I5: an index file that is missing, cut, longer or changed by a bit is counted; it is no damage.
 #[test]
 fn index_files_that_are_not_what_they_have_to_be_are_counted() {
-    for mode in MODES {
-        let fixture = Fixture::closed(mode, Ground::System);
+    for (mode, ground) in ways() {
+        let fixture = Fixture::closed(mode, ground);
         let names: Vec<_> =
             ["index", "timeindex"].iter().flat_map(|part| fixture.names(part)).collect();
         let sealed = fixture.names(".log");
@@ -160,12 +154,12 @@ fn index_files_that_are_not_what_they_have_to_be_are_counted() {
                 Some(changed),
             ];
             for content in contents {
-                let dir = scratch();
-                fixture.put(&Place::at(dir.path()));
-                let log = options(mode).open(dir.path()).unwrap();
+                let dir = ground.place();
+                fixture.put(&dir);
+                let log = options(mode).open_in(&dir).unwrap();
                 match content {
-                    Some(content) => fs::write(dir.path().join(name), content).unwrap(),
-                    None => fs::remove_file(dir.path().join(name)).unwrap(),
+                    Some(content) => dir.write(name, content),
+                    None => dir.remove(name),
                 }
                 let report = log.verify().unwrap();
                 let times = u64::from(name.ends_with("timeindex"));
@@ -180,25 +174,24 @@ fn index_files_that_are_not_what_they_have_to_be_are_counted() {
 /// The small files: changed under an open log, each fault is named.
 #[test]
 fn faults_of_the_checkpoint_and_the_meta_file_are_named() {
-    for mode in MODES {
+    for (mode, ground) in ways() {
         for name in ["log.meta", "checkpoint"] {
-            let dir = scratch();
-            let log = util::ten(mode, dir.path());
+            let dir = ground.place();
+            let log = util::ten_in(mode, &dir);
             log.flush().unwrap();
             let mut consumer = log.consumer("c").unwrap();
             consumer.commit_offset(Offset::new(3)).unwrap();
             assert_eq!(log.verify().unwrap().faults, [""; 0]);
-            let path = dir.path().join(name);
-            let bytes = fs::read(&path).unwrap();
-            fs::write(&path, vec![0xee; bytes.len()]).unwrap();
+            let bytes = dir.read(name);
+            dir.write(name, vec![0xee; bytes.len()]);
             let report = log.verify().unwrap();
             assert!(!report.is_whole());
             assert!(report.faults.iter().any(|fault| fault.contains(name)), "{report:?}");
             if name == "log.meta" {
-                fs::remove_file(&path).unwrap();
+                dir.remove(name);
                 assert_eq!(log.verify().unwrap().faults, ["log.meta is missing"]);
             }
-            fs::write(&path, bytes).unwrap();
+            dir.write(name, bytes);
             assert_eq!(log.verify().unwrap().faults, [""; 0]);
         }
     }
@@ -207,10 +200,10 @@ fn faults_of_the_checkpoint_and_the_meta_file_are_named() {
 /// The gaps of a mirror are counted; the records of a batch that was sealed wrongly are not read.
 #[test]
 fn gaps_are_counted() {
-    for mode in MODES {
-        let (dir, second) = (scratch(), scratch());
-        let log = util::ten(mode, dir.path());
-        let mirror = manual(mode).mirror_of(log.id()).open(second.path()).unwrap();
+    for (mode, ground) in ways() {
+        let (dir, second) = (ground.place(), ground.place());
+        let log = util::ten_in(mode, &dir);
+        let mirror = manual(mode).mirror_of(log.id()).open_in(&second).unwrap();
         let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
         for n in 0..10 {
             let batch = reader.next().unwrap().unwrap();

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but formats | processes |
 //! | `commits_survive_the_death_of_the_process` | both: a child aborts, a simulated one is killed |
-//! | `concurrency`, `append_at`, one of `delete_records` | threads that race in real time |
+//! | `concurrency`, `background`, what races in other tests | threads in real time |
 //! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
 //! | `mirror` and `hostile`: segment files | `SegmentFile` opens paths of the system |
 //! | `alloc`, `memory`, `fork`, `replicator` | they look at the process, or at an edge of it |

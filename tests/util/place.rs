@@ -209,12 +209,14 @@ impl Place {
 
     /// Removes everything in it.
     pub(crate) fn clear(&self) {
-        if let On::System(_) = &self.on {
-            for path in super::files(&self.path) {
-                fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap();
+        match &self.on {
+            On::System(_) => {
+                for path in super::files(&self.path) {
+                    fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap();
+                }
             }
-        } else {
-            self.names().iter().for_each(|name| self.remove(name));
+            #[cfg(feature = "simulation")]
+            On::Simulated(_) => self.names().iter().for_each(|name| self.remove(name)),
         }
     }
 
