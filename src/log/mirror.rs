@@ -25,6 +25,20 @@ impl Log {
     /// [`RecordTooLarge`](ErrorKind::RecordTooLarge) above this log's `segment_bytes`, which has to
     /// be the source's or more; its `max_batch_bytes` does not bind batches of the source.
     /// Otherwise as [`Log::append`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+    /// use forebay::{Log, OffsetSpec};
+    /// let log = Log::open(dir.join("log"))?;
+    /// log.append("21.5 C")?;
+    /// let mirror = Log::options().mirror_of(log.id()).open(dir.join("second-disk"))?;
+    /// for batch in log.reader(OffsetSpec::At(mirror.log_end_offset()))? {
+    ///     mirror.append_mirrored(&batch?)?;
+    /// }
+    /// assert_eq!(mirror.log_end_offset(), log.log_end_offset());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn append_mirrored(&self, batch: &RecordBatch) -> Result<Range<Offset>> {
         let inner = &*self.inner;
         if inner.meta.source.is_none() {

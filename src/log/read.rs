@@ -59,6 +59,17 @@ impl Log {
     /// the log end; [`OutOfSpace`](ErrorKind::OutOfSpace) if
     /// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes) leaves no room for
     /// one more: drop another one first; [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::OffsetSpec;
+    /// let mut reader = log.reader(OffsetSpec::Latest)?;
+    /// assert!(reader.next().is_none(), "nothing more is there now");
+    /// log.append("21.5 C")?;
+    /// assert_eq!(reader.next().expect("it came in")?.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reader(&self, from: OffsetSpec) -> Result<Reader> {
         self.inner.check_open()?;
         let position = self.inner.resolve(from)?;

@@ -22,6 +22,18 @@ impl Log {
     /// [`Poisoned`](crate::ErrorKind::Poisoned) if a record that is not there yet cannot come any
     /// more, or cannot become durable; [`OffsetOutOfRange`](crate::ErrorKind::OffsetOutOfRange) for
     /// a negative offset.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::Visibility;
+    /// use std::time::Duration;
+    /// let next = log.log_end_offset();
+    /// assert!(!log.wait_for(next, Visibility::Written, Duration::ZERO)?);
+    /// log.append("21.5 C")?;
+    /// assert!(log.wait_for(next, Visibility::Written, Duration::from_secs(1))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for(
         &self,
         offset: Offset,
