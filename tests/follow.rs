@@ -449,3 +449,47 @@ fn an_unfinished_copy_is_refused() {
     fs::remove_file(dir.path().join("unfinished-copy")).unwrap();
     assert_eq!(all(&Log::open_read_only(dir.path()).unwrap()).0.len(), 10);
 }
+
+/// On a filesystem that is mounted read-only: by a bind mount, where this user may make one.
+#[test]
+fn a_follower_reads_from_a_read_only_mount() {
+    let mount = |arguments: &[&std::ffi::OsStr]| {
+        let done = std::process::Command::new("mount").args(arguments).output();
+        done.map(|output| output.status.success()).unwrap_or(false)
+    };
+    let (dir, place) = (scratch(), scratch());
+    let mut truth = Vec::new();
+    let log = fixture::options(IoMode::Mapped).open(dir.path()).unwrap();
+    fill(&log, &mut truth, 60);
+    log.flush().unwrap();
+    let (from, to) = (dir.path().as_os_str(), place.path().as_os_str());
+    if !mount(&["--bind".as_ref(), from, to]) {
+        println!("skipped: this user may not mount");
+        return;
+    }
+    let unmount = Unmount(place.path());
+    assert!(mount(&["-o".as_ref(), "remount,bind,ro".as_ref(), to]), "no read-only mount");
+    assert!(fs::write(place.path().join("probe"), "x").is_err(), "it can be written to");
+    for mode in MODES {
+        let followed = follow(mode, place.path());
+        let mut reader = followed.reader(OffsetSpec::Earliest).unwrap();
+        assert_eq!(drain(&mut reader), (truth.clone(), Vec::new()), "{mode:?}");
+        assert_eq!(followed.durable_offset(), log.durable_offset());
+        // The writer, who can write, goes on in its own place, and is followed.
+        let seen = truth.len();
+        fill(&log, &mut truth, 30);
+        assert_eq!(drain(&mut reader), (truth[seen..].to_vec(), Vec::new()), "{mode:?}");
+        assert_eq!(kind(Log::open(place.path())), ErrorKind::Locked);
+    }
+    drop(unmount);
+}
+
+/// Takes a mount away, also after a panic.
+struct Unmount<'a>(&'a std::path::Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let done = std::process::Command::new("umount").arg(self.0).status();
+        assert!(done.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}

@@ -16,7 +16,7 @@ use forebay::{
     ErrorKind, FlushPolicy, FollowReader, IoMode, LogOptions, Offset, OffsetSpec, ReadOnlyLog,
     RecordBatch,
 };
-use util::{child, child_role, manual, scratch, segments};
+use util::{child, child_role, manual, scratch};
 
 const KILLS: u64 = 14;
 
@@ -69,8 +69,9 @@ impl Sum {
     }
 }
 
-/// The child that writes, until it is killed. Now and then it closes the log and opens it again.
-fn write(mode: IoMode, cycle: u64, dir: &Path) {
+/// The child that writes, until it is killed. Now and then it closes the log and opens it again;
+/// one that deletes keeps some hundred records.
+fn write(mode: IoMode, cycle: u64, deleting: bool, dir: &Path) {
     let mut n = 0;
     loop {
         let log = options(mode, cycle + n % 3).open(dir).unwrap();
@@ -81,6 +82,10 @@ fn write(mode: IoMode, cycle: u64, dir: &Path) {
             n += count;
             if n % 61 == 0 {
                 log.flush().unwrap();
+            }
+            if deleting && n % 53 == 0 {
+                let keep = Offset::new((log.log_end_offset().get() - 300).max(0));
+                log.delete_records(keep.max(log.log_start_offset())).unwrap();
             }
             if n % 37 == 0 {
                 thread::sleep(Duration::from_micros(300));
@@ -146,21 +151,11 @@ fn start(test: &str, role: &str, dir: &Path) -> Child {
     child(test, role, dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Deletes all but the newest segments, oldest first, as retention does.
-fn delete(dir: &Path, keep: usize) {
-    let files = segments(dir);
-    for path in files.iter().take(files.len().saturating_sub(keep)) {
-        fs::remove_file(path).unwrap();
-        for index in ["index", "timeindex"] {
-            let _ = fs::remove_file(path.with_extension(index));
-        }
-    }
-}
-
 fn run(test: &str, mode: IoMode, deleting: bool) {
     if let Some((role, dir)) = child_role() {
         return match role.split_once(' ').unwrap() {
-            ("write", cycle) => write(mode, cycle.parse().unwrap(), &dir),
+            ("write", cycle) => write(mode, cycle.parse().unwrap(), false, &dir),
+            ("delete", cycle) => write(mode, cycle.parse().unwrap(), true, &dir),
             ("read", "positioned") => read(IoMode::Positioned, false, &dir),
             ("read", "restless") => read(IoMode::Auto, true, &dir),
             _ => read(IoMode::Auto, false, &dir),
@@ -172,14 +167,12 @@ fn run(test: &str, mode: IoMode, deleting: bool) {
     let followers = followers.map(|role| (role, start(test, role, &path)));
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for cycle in 0..KILLS {
-        let mut writer = start(test, &format!("write {cycle}"), &path);
+        let role = if deleting { "delete" } else { "write" };
+        let mut writer = start(test, &format!("{role} {cycle}"), &path);
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
         // Some die while they still open the log.
         let millis = if cycle % 5 == 4 { 3 } else { 20 + (random >> 33) % 90 };
         thread::sleep(Duration::from_millis(millis));
-        if deleting && path.exists() {
-            delete(&path, 9);
-        }
         writer.kill().unwrap();
         let output = writer.wait_with_output().unwrap();
         let killed = std::os::unix::process::ExitStatusExt::signal(&output.status) == Some(9);
@@ -188,13 +181,12 @@ fn run(test: &str, mode: IoMode, deleting: bool) {
     let log = options(mode, 0).open(&path).unwrap();
     let mut truth = Sum::default();
     for batch in log.reader(OffsetSpec::At(log.log_start_offset())).unwrap() {
-        match batch {
-            Ok(batch) => truth.take(&batch),
-            Err(error) => assert!(deleting, "{error}"),
-        }
+        truth.take(&batch.unwrap());
     }
     let end = log.log_end_offset().get();
     assert!(end > 2000, "the writers hardly ran: {end}");
+    let start_offset = log.log_start_offset().get();
+    assert_eq!(deleting, start_offset > 0);
     assert_eq!(truth.next, end);
     log.close().unwrap();
     fs::write(path.with_extension("stop"), end.to_string()).unwrap();
