@@ -42,6 +42,8 @@ const IN_ORDER_BYTES: u64 = 64 << 20;
 /// Sixteen segments.
 const RANDOM_BYTES: u64 = 256 << 20;
 const LOOKUPS: usize = 20_000;
+/// Of the first record, in milliseconds.
+const FIRST_TIME: i64 = 1_700_000_000_000;
 
 /// Makes a log of whole segments with a record a millisecond, and closes it.
 fn make(dir: &Path, shape: Shape, bytes: u64) {
@@ -52,7 +54,7 @@ fn make(dir: &Path, shape: Shape, bytes: u64) {
     for batch in 0..bytes / size {
         let at = batch * shape.batch as u64;
         let records = (at..at + shape.batch as u64).map(|n| {
-            let time = Timestamp::from_millis(1_700_000_000_000 + n as i64);
+            let time = Timestamp::from_millis(FIRST_TIME + n as i64);
             NewRecord::new(value.as_slice()).timestamp(time)
         });
         log.append_batch(records).unwrap();
@@ -200,13 +202,24 @@ fn places(maps: &[Mmap], id: &[u8; 16], shape: Shape) -> Vec<Wanted> {
     (0..LOOKUPS).map(|_| any()).collect()
 }
 
+/// By what a record is looked up. The n-th record has the time of the n-th millisecond.
+#[derive(Clone, Copy)]
+enum By {
+    Offset,
+    Timestamp,
+}
+
 /// Nanoseconds a lookup of one record by seeking to it.
-fn log_lookups(log: &Log, wanted: &[Wanted], sum: &mut Sum) -> f64 {
+fn log_lookups(log: &Log, by: By, wanted: &[Wanted], sum: &mut Sum) -> f64 {
     *sum = Sum::default();
     let mut reader = log.reader(OffsetSpec::Earliest).unwrap();
     let start = Instant::now();
     for one in wanted {
-        reader.seek(OffsetSpec::At(Offset::new(one.offset))).unwrap();
+        let spec = match by {
+            By::Offset => OffsetSpec::At(Offset::new(one.offset)),
+            By::Timestamp => OffsetSpec::Timestamp(Timestamp::from_millis(FIRST_TIME + one.offset)),
+        };
+        reader.seek(spec).unwrap();
         let batch = reader.next().unwrap().unwrap();
         let record = batch.records().next().unwrap().unwrap();
         sum.add(record.offset().get(), record.timestamp().millis(), record.value());
@@ -247,8 +260,9 @@ fn bare_lookups_positioned(dir: &Path, id: &[u8; 16], wanted: &[Wanted], sum: &m
 }
 
 fn lookups(shape: Shape, dir: &Path, wanted: &impl Fn(&str) -> bool) {
-    for (mode_name, mode) in MODES {
-        let name = format!("random/{}/{mode_name}", shape.name);
+    let by = [("offset", By::Offset), ("time", By::Timestamp)];
+    for ((mode_name, mode), (by_name, by)) in MODES.into_iter().flat_map(|m| by.map(|b| (m, b))) {
+        let name = format!("by {by_name}/{}/{mode_name}", shape.name);
         if !wanted(&name) {
             continue;
         }
@@ -259,7 +273,7 @@ fn lookups(shape: Shape, dir: &Path, wanted: &impl Fn(&str) -> bool) {
         let (mut read, mut bare) = (Sum::default(), Sum::default());
         let pair = pairs(
             9,
-            || log_lookups(&log, &places, &mut read),
+            || log_lookups(&log, by, &places, &mut read),
             || match mode {
                 IoMode::Mapped => bare_lookups(&maps, &id, &places, &mut bare),
                 _ => bare_lookups_positioned(dir, &id, &places, &mut bare),

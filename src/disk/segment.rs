@@ -404,11 +404,10 @@ impl SegmentData {
         entries.make_room(env.index_interval_bytes, self.published());
         let mut walker = Walker::new(0, self.base, Gaps::Expected);
         loop {
-            match walker.next(self, &env.seal)? {
-                Step::Batch(batch) => {
-                    let header = &batch.header;
+            match walker.pass(self, &env.seal)? {
+                Step::Batch((header, position)) => {
                     let last = header.next_offset() - 1;
-                    if let Some(due) = rule.add(last, header.max_timestamp, batch.position) {
+                    if let Some(due) = rule.add(last, header.max_timestamp, position) {
                         entries.add(due);
                     }
                 }

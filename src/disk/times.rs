@@ -74,10 +74,10 @@ impl SegmentData {
         let named = self.base + i64::from(entry.offset);
         let (position, base) = self.floor(env, named + -1)?;
         let mut walker = Walker::new(position, base, Gaps::Expected);
-        while let Step::Batch(batch) = walker.next(self, &env.seal)? {
-            if batch.header.next_offset() > named.get() {
-                let ends_there = batch.header.next_offset() == named.get() + 1;
-                return Ok(ends_there && batch.header.max_timestamp == entry.timestamp);
+        while let Step::Batch((header, _)) = walker.pass(self, &env.seal)? {
+            if header.next_offset() > named.get() {
+                let ends_there = header.next_offset() == named.get() + 1;
+                return Ok(ends_there && header.max_timestamp == entry.timestamp);
             }
         }
         Ok(false)

@@ -35,9 +35,9 @@ pub(crate) struct WalkedBatch {
 
 /// What stands at the walker's position.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<B = WalkedBatch> {
     /// A whole batch; the walker stands behind it now.
-    Batch(WalkedBatch),
+    Batch(B),
     /// Nothing more is published, or only zeros to the published end.
     End,
     /// No whole batch; the walker has not moved. [`Walker::resync`] looks for the next one.
@@ -162,13 +162,30 @@ impl Walker {
 
     /// Takes the step.
     pub(crate) fn next(&mut self, data: &SegmentData, seal: &Seal) -> Result<Step> {
+        Ok(match self.pass(data, seal)? {
+            Step::Batch((header, position)) => {
+                let bytes = self.last_batch().expect("what was checked is at hand");
+                Step::Batch(WalkedBatch { header, bytes, position })
+            }
+            Step::End => Step::End,
+            Step::Damage(error) => Step::Damage(error),
+        })
+    }
+
+    /// [`Walker::next`] for who wants a batch's header and position only: pinning the bytes of
+    /// each of many small batches takes as long as checking them.
+    pub(crate) fn pass(
+        &mut self,
+        data: &SegmentData,
+        seal: &Seal,
+    ) -> Result<Step<(BatchHeader, usize)>> {
         loop {
             let stop = match self.advance(data, seal) {
                 Seen::Batch => {
-                    let bytes = self.last_batch().expect("what was checked is at hand");
-                    let header = BatchHeader::read(&bytes).expect("what was checked is whole");
-                    let position = self.last;
-                    return Ok(Step::Batch(WalkedBatch { header, bytes, position }));
+                    let bytes = self.window.get(self.last - self.window_start..);
+                    let header = BatchHeader::read(bytes.unwrap_or_default());
+                    let header = header.expect("what was checked is whole");
+                    return Ok(Step::Batch((header, self.last)));
                 }
                 Seen::Short(want) => match self.refill(data, want)? {
                     Some(stop) => stop,

@@ -52,10 +52,10 @@ pub(crate) fn scan(
     let mut damaged = Vec::new();
     let mut walker = Walker::new(0, data.base, Gaps::Refused);
     let ending = loop {
-        match walker.next(data, &env.seal)? {
-            Step::Batch(batch) => {
-                let last = batch.header.next_offset() - 1;
-                if let Some(due) = rule.add(last, batch.header.max_timestamp, batch.position) {
+        match walker.pass(data, &env.seal)? {
+            Step::Batch((header, position)) => {
+                let last = header.next_offset() - 1;
+                if let Some(due) = rule.add(last, header.max_timestamp, position) {
                     entries.add(due);
                 }
             }
@@ -90,8 +90,8 @@ fn torn(env: &Env, data: &SegmentData, at: &Walker) -> Result<Ending> {
 /// Counts the records of whole batches from the walker on, up to the next damage or the end.
 pub(crate) fn whole_records(env: &Env, data: &SegmentData, walker: &mut Walker) -> Result<u64> {
     let mut records = 0;
-    while let Step::Batch(batch) = walker.next(data, &env.seal)? {
-        records += u64::from(batch.header.count.unsigned_abs());
+    while let Step::Batch((header, _)) = walker.pass(data, &env.seal)? {
+        records += u64::from(header.count.unsigned_abs());
     }
     Ok(records)
 }
