@@ -20,6 +20,10 @@ pub mod kafka {
     #![doc = include_str!("kafka.md")]
 }
 
+pub mod performance {
+    #![doc = include_str!("performance.md")]
+}
+
 pub mod hacking {
     #![doc = include_str!("hacking.md")]
 }
