@@ -39,16 +39,20 @@ use forebay::simulation::Ignored;
 use words::{Line, Op, Policy, Setup, Tear};
 use workloads::{GROWN, setups};
 
-const FULL: Effort = Effort { pieces: 12, random: 64, cut_one_in: 1, deep_one_in: 16, depth: 3 };
+const FULL: Effort =
+    Effort { pieces: 12, random: 64, most: 8192, cut_one_in: 1, deep_one_in: 16, depth: 3 };
 
 /// For workloads that are many.
-const WIDE: Effort = Effort { pieces: 3, random: 8, cut_one_in: 1, deep_one_in: 32, depth: 2 };
+const WIDE: Effort =
+    Effort { pieces: 3, random: 8, most: 64, cut_one_in: 1, deep_one_in: 32, depth: 2 };
 
 /// For long ones, whose states differ in more ways than what is loose.
-const LONG: Effort = Effort { pieces: 2, random: 6, cut_one_in: 8, deep_one_in: 32, depth: 2 };
+const LONG: Effort =
+    Effort { pieces: 2, random: 6, most: 12, cut_one_in: 4, deep_one_in: 32, depth: 2 };
 
 /// What an unoptimised build has time for.
-const SHORT: Effort = Effort { pieces: 4, random: 4, cut_one_in: 1, deep_one_in: 32, depth: 1 };
+const SHORT: Effort =
+    Effort { pieces: 4, random: 4, most: 64, cut_one_in: 1, deep_one_in: 32, depth: 1 };
 
 fn must_hold(tally: &Tally) {
     let found = tally.found();

@@ -51,6 +51,8 @@ pub(crate) struct Effort {
     pub(crate) pieces: usize,
     /// Random subsets of more pieces.
     pub(crate) random: usize,
+    /// At most so many power cuts before one call.
+    pub(crate) most: usize,
     /// One call in this many is one that cuts are made before.
     pub(crate) cut_one_in: u64,
     /// One state in this many is held to everything, and cut again while it recovers.
@@ -415,6 +417,9 @@ pub(crate) fn keeps(loose: usize, effort: &Effort, setup: &Setup, seed: u64) -> 
     let by_chance = setup.tear != Tear::Safe || setup.stale;
     if by_chance && loose > 0 {
         kept.extend((0..16).map(|_| Kept::Seed(chance.next())));
+    }
+    while kept.len() > effort.most {
+        kept.swap_remove(chance.below(kept.len() as u64) as usize);
     }
     kept
 }
