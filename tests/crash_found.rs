@@ -207,6 +207,27 @@ fn the_copy_of_an_end_that_is_gone_is_not_put_into_a_new_file() {
     assert_eq!((offsets(&log), log.recovery().ends_restored), (vec![0], 0));
 }
 
+/// V6: a commit that a killed process had not synced, in a log that was closed before it: the next
+/// close, which finds nothing to write, syncs it all the same.
+#[test]
+fn a_close_syncs_the_commit_that_a_killed_process_left() {
+    for mode in MODES {
+        let disk = strict();
+        let log = open(&disk, mode);
+        log.append("read").unwrap();
+        drop(log.consumer("reader").unwrap());
+        log.close().unwrap();
+        let log = open(&disk, mode);
+        let mut consumer = log.consumer("reader").unwrap();
+        consumer.poll(std::time::Duration::ZERO).unwrap();
+        consumer.commit().unwrap();
+        let killed = disk.kill();
+        open(&killed, mode).close().unwrap();
+        let log = open(&killed.power_cut(Keep::None), mode);
+        assert_eq!(log.consumers()[0].committed, Offset::new(1), "{mode:?}");
+    }
+}
+
 /// I8, I19: the checkpoint outgrows its file, and the new one cannot be synced, for want of room or
 /// not: nothing more is taken, and nothing that was durable is gone.
 #[test]

@@ -311,6 +311,8 @@ impl Checkpoint {
     /// lock, one at a time, and then says how it went.
     pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn StorageFile>>> {
         self.check_failed()?;
+        // What was found at open may never have been synced.
+        self.settle()?;
         if !self.dirty {
             return Ok(None);
         }
