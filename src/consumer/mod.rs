@@ -142,8 +142,20 @@ impl Log {
             let text = format!("the consumer '{name}' is open already");
             return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
         }
-        let found = inner.change_state(|state| find_or_add(state, name, start, &options));
+        let mut added = false;
+        let found = inner.change_state(|state| {
+            let found = find_or_add(state, name, start, &options)?;
+            added = found.1;
+            Ok(found)
+        });
         let committed = found.inspect_err(|_| {
+            if added {
+                // There was no room for it: it must not stand in the way of what comes next.
+                let _ = inner.change_state(|state| {
+                    state.consumers.retain(|consumer| consumer.name != name);
+                    Ok(((), true))
+                });
+            }
             inner.open_consumers.lock().remove(name);
         })?;
         let log_start = inner.log_start_offset();

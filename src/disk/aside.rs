@@ -17,7 +17,18 @@ use crate::words::offset::Offset;
 /// set aside for this very cut stays.
 pub(crate) fn drop_others(env: &Env, names: &[String], cut: Offset) {
     for name in names {
-        if names::parse_aside_file(name).is_some_and(|other| other != cut) {
+        if names::parse_aside_file(name).is_some_and(|(other, _)| other != cut) {
+            // Best effort: nothing depends on it.
+            let _ = env.storage.unlink(&env.dir.join(name));
+        }
+    }
+}
+
+/// Removes what an earlier recovery set aside at this very cut: the segments up to `last`. The one
+/// that runs, if it was interrupted, moved only later ones, for it begins with the last.
+pub(crate) fn drop_up_to(env: &Env, names: &[String], cut: Offset, last: Offset) {
+    for name in names {
+        if names::parse_aside_file(name).is_some_and(|(of, base)| of == cut && base <= last) {
             // Best effort: nothing depends on it.
             let _ = env.storage.unlink(&env.dir.join(name));
         }

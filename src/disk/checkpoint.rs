@@ -353,9 +353,20 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Writes the state and syncs it, with nobody else around.
+    /// By how much the state of the last write was too long for a slot.
+    pub(crate) fn excess_bytes(&self) -> usize {
+        self.buffer.len().saturating_sub(self.slot_bytes)
+    }
+
+    /// Writes the state and syncs it.
+    #[cfg(test)]
     pub(crate) fn write_synced(&mut self, env: &Env, state: &State) -> Result<()> {
         self.write(env, state)?;
+        self.sync()
+    }
+
+    /// Syncs what was written, with nobody else around.
+    pub(crate) fn sync(&mut self) -> Result<()> {
         match self.begin_sync()? {
             Some(file) => {
                 let done = file.sync_data();

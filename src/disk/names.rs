@@ -60,12 +60,12 @@ pub(crate) fn aside_file(cut: Offset, base: Offset) -> String {
     format!("{:020}-{:020}{ASIDE_SUFFIX}", cut.get(), base.get())
 }
 
-/// The cut of a file that was set aside, by its name.
-pub(crate) fn parse_aside_file(name: &str) -> Option<Offset> {
+/// The cut and the segment of a file that was set aside, by its name.
+pub(crate) fn parse_aside_file(name: &str) -> Option<(Offset, Offset)> {
     let (cut, base) = name.strip_suffix(ASIDE_SUFFIX)?.split_once('-')?;
     let number = |digits: &str| digits.parse().ok().map(Offset::new);
     let (cut, base) = (number(cut)?, number(base)?);
-    (aside_file(cut, base) == name).then_some(cut)
+    (aside_file(cut, base) == name).then_some((cut, base))
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         ] {
             assert_eq!(parse_segment_file(foreign), None, "{foreign}");
         }
-        assert_eq!(parse_aside_file(&aside_file(base, Offset::ZERO)), Some(base));
+        assert_eq!(parse_aside_file(&aside_file(base, Offset::ZERO)), Some((base, Offset::ZERO)));
         for foreign in ["1-2.aside", "00000000000000000001.aside", "x", "-.aside"] {
             assert_eq!(parse_aside_file(foreign), None, "{foreign}");
         }

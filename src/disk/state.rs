@@ -71,6 +71,11 @@ pub(crate) struct ClockSample {
     pub(crate) log_clock: i64,
 }
 
+impl ClockSample {
+    /// What one takes in a slot.
+    pub(crate) const ENCODED_BYTES: usize = 16;
+}
+
 /// The bytes of a segment from a position to what was its end: what rewriting may tear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TailCopy {

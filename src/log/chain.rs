@@ -236,9 +236,14 @@ fn set_segments_aside(
     end: Offset,
     report: &mut RecoveryReport,
 ) -> Result<()> {
+    if let Some(&last) = listing.bases.get(from..).and_then(|behind| behind.last()) {
+        aside::drop_up_to(env, &listing.asides, end, last);
+    }
     for base in listing.bases.drain(from..).rev() {
         count_behind(env, base, report)?;
         aside::move_segment(env, end, base)?;
+        // One after the other, so that an interrupted recovery has moved the last ones.
+        env.sync_names()?;
         report.segments_set_aside += 1;
     }
     Ok(())

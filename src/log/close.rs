@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::log::write::Refusal;
-use crate::log::{Durable, Inner, Log};
+use crate::log::{Durable, Inner, Log, fit};
 use crate::words::error::{Error, Result};
 
 impl Log {
@@ -96,7 +96,7 @@ impl Inner {
         state.tails.clear();
         state.recovery_point = writer.next_offset;
         state.clean = Some(mark);
-        file.write_synced(&self.env, state)?;
+        fit::write_synced(file, &self.env, state)?;
         self.durable.fetch_max(writer.next_offset.get(), Ordering::AcqRel);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::disk::Env;
 use crate::disk::names::{self, Part};
 use crate::disk::state::State;
 use crate::log::report::RecoveryReport;
-use crate::log::{Durable, Inner, Log};
+use crate::log::{Durable, Inner, Log, fit};
 use crate::sys::FileKind;
 use crate::words::error::{Error, Result};
 use crate::words::offset::Offset;
@@ -93,7 +93,7 @@ impl Inner {
             let (start_before, point_before) = (state.log_start, state.recovery_point);
             state.log_start = start;
             state.recovery_point = point_before.max(start);
-            if let Err(error) = file.write(&self.env, state) {
+            if let Err(error) = fit::write(file, &self.env, state) {
                 // Nothing was deleted, and nothing may be called durable for it.
                 state.log_start = start_before;
                 state.recovery_point = point_before;

@@ -194,11 +194,18 @@ impl Inner {
 
     /// Moves the recovery point in the checkpoint, then the durable offset.
     fn publish_durable(&self, covered: &Covered) -> Result<()> {
-        if !covered.sealed.is_empty() {
-            self.writer
-                .lock()
-                .unsynced
-                .retain(|data| !covered.sealed.iter().any(|synced| Arc::ptr_eq(synced, data)));
+        // Before anything can fail: a device flush is tried again at the policy's pace only.
+        let now = self.env.storage.now_mono().as_millis();
+        self.flushed_at_ms.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
+        {
+            let mut writer = self.writer.lock();
+            // A roll may have synced one of these files meanwhile, and been told in this one's
+            // place that it failed: the kernel says it once. It held this lock until it had
+            // poisoned the log.
+            self.refusal(&mut writer)?;
+            let is_synced =
+                |data: &_| covered.sealed.iter().any(|synced| Arc::ptr_eq(synced, data));
+            writer.unsynced.retain(|data| !is_synced(data));
         }
         self.change_state(|state| {
             state.recovery_point = state.recovery_point.max(covered.end);
@@ -211,8 +218,6 @@ impl Inner {
             // may hold a batch that rotted: the next open must not take it for a torn tail.
             self.sync_checkpoint()?;
         }
-        let now = self.env.storage.now_mono().as_millis();
-        self.flushed_at_ms.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.durable.fetch_max(covered.end.get(), Ordering::AcqRel);
         Ok(())
     }

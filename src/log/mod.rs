@@ -11,6 +11,7 @@ pub(crate) mod clock;
 mod close;
 mod delete;
 pub(crate) mod export;
+mod fit;
 mod flush;
 pub(crate) mod follow;
 mod identify;
@@ -342,7 +343,7 @@ impl Inner {
         if changed || *unsaved {
             *unsaved = true;
             state.clock = self.clock.state(&*self.env.storage);
-            let written = file.write(&self.env, state);
+            let written = fit::write(file, &self.env, state);
             if let (Err(error), true) = (&written, file.has_failed()) {
                 // The writer's lock cannot be taken below this one; whoever takes it looks here.
                 self.failure.get_or_init(|| error.to_string());

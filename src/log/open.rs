@@ -26,7 +26,7 @@ use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
 use crate::log::recover::{Listing, Recovered, recover};
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
-use crate::log::{Durable, Inner, Log, OwnLines};
+use crate::log::{Durable, Inner, Log, OwnLines, fit};
 use crate::sys::{Event, FileKind, LockedDir, Medium, OsStorage, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 
@@ -91,7 +91,7 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
     };
     if !report.clean || !deleted.0.is_empty() {
         // What was found and decided has to survive, so that the next open decides the same (I12).
-        file.write_synced(&env, &state)?;
+        fit::write_synced(&mut file, &env, &mut state)?;
     }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let log = assemble(env, (options, memory), (meta, state, clock), file, found, report);
@@ -236,6 +236,8 @@ fn choose_mode(
 fn can_reserve(env: &Env) -> bool {
     let path = env.dir.join(PROBE);
     let probe = || -> std::io::Result<()> {
+        // One that a crash left says nothing.
+        let _ = env.storage.unlink(&path);
         let file = env.storage.create_new(&path)?;
         let reserved = file.allocate(0, 1);
         env.storage.unlink(&path)?;
@@ -279,9 +281,12 @@ fn list(env: &Env, report: &mut RecoveryReport) -> Result<Listing> {
 fn remove_unfinished(env: &Env, names: &[String]) -> Result<()> {
     for name in names {
         let path = env.dir.join(name);
-        env.storage
-            .unlink(&path)
-            .map_err(|error| Error::io("cannot remove an unfinished file", &path, error))?;
+        match env.storage.unlink(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot remove an unfinished file", &path, error));
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -338,7 +338,9 @@ impl Inner {
         if writer.clean_mark || copy.is_some() {
             self.change_state(|state| {
                 state.clean = None;
-                if state.tails.len() > limits::TAIL_COPIES_KEPT {
+                // After an error it is tried again: the same copy is kept once.
+                let copy = copy.filter(|copy| state.tails.last() != Some(copy));
+                if copy.is_some() && state.tails.len() > limits::TAIL_COPIES_KEPT {
                     // The first protects the recovery point; the checkpoint is bounded.
                     state.tails.remove(1);
                 }
