@@ -128,6 +128,61 @@ fn rolls_on_a_disk_nearly_full_leave_flush_open_and_deletion_working() {
     }
 }
 
+/// V6: a commit, or a deletion of a consumer, that was refused does not happen later either.
+#[test]
+fn what_the_checkpoint_refused_a_consumer_never_happens() {
+    let disk = Disk::new(Profile::default());
+    let log = options(IoMode::Positioned, 1 << 16).open_on(&disk, DIR).unwrap();
+    append_to(&log, 9, 'a');
+    let mut consumer = log.consumer("gateway").unwrap();
+    consumer.commit_offset(Offset::new(3)).unwrap();
+    let mut other = log.consumer("display").unwrap();
+    for times in 1..4 {
+        disk.fail(fault(CallKind::Write, "checkpoint", times, ENOSPC));
+        assert!(consumer.commit_offset(Offset::new(7)).is_err());
+        assert_eq!(consumer.committed().get(), 3);
+        disk.clear_faults();
+        drop(consumer);
+        disk.fail(fault(CallKind::Write, "checkpoint", times, ENOSPC));
+        assert!(log.delete_consumer("gateway").is_err());
+        disk.clear_faults();
+        other.commit_offset(Offset::new(i64::try_from(times).unwrap())).unwrap();
+        other.sync().unwrap();
+        for next in [disk.kill(), disk.power_cut(Keep::None)] {
+            let log = options(IoMode::Positioned, 1 << 16).open_on(&next, DIR).unwrap();
+            let known = log.consumers();
+            let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
+            assert_eq!(names, ["gateway", "display"]);
+            assert!(known[0].committed.get() <= 3, "{known:?}");
+        }
+        consumer = log.consumer("gateway").unwrap();
+        assert_eq!(consumer.committed().get(), 3);
+    }
+}
+
+/// I8: who waits for a record is told when the checkpoint's sync fails beside it.
+#[test]
+fn a_waiter_is_told_of_a_checkpoint_that_failed() {
+    for visibility in [Visibility::Written, Visibility::Durable] {
+        let disk = Disk::new(Profile::default());
+        let options = options(IoMode::Positioned, 1 << 16);
+        options.clone().open_on(&disk, DIR).unwrap().close().unwrap();
+        let log = options.open_on(&disk, DIR).unwrap();
+        let (told, waits) = std::sync::mpsc::channel();
+        let waiter = log.clone();
+        std::thread::spawn(move || {
+            let waited = waiter.wait_for(Offset::new(5), visibility, Duration::from_secs(86_400));
+            told.send(waited.map_err(|error| error.kind())).unwrap();
+        });
+        // For it to fall asleep; awake it would see the failure anyway.
+        std::thread::sleep(Duration::from_millis(200));
+        disk.fail(fault(CallKind::SyncFile, "checkpoint", 1, EIO));
+        log.consumer("gateway").unwrap_err();
+        let waited = waits.recv_timeout(Duration::from_secs(60)).expect("it is woken");
+        assert_eq!(waited, Err(ErrorKind::Poisoned));
+    }
+}
+
 /// A flush that the checkpoint refuses is no reason to keep the device and the processor busy.
 #[test]
 fn a_flush_that_the_checkpoint_refuses_is_tried_again_at_the_policys_pace() {

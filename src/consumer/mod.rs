@@ -202,11 +202,22 @@ impl Log {
             let text = format!("the consumer '{name}' is open");
             return Err(Error::new(ErrorKind::ConsumerBusy, text).at(&inner.env.dir));
         }
-        inner.change_state(|state| {
-            let before = state.consumers.len();
-            state.consumers.retain(|consumer| consumer.name != name);
-            let gone = state.consumers.len() != before;
-            Ok((gone, gone))
+        let mut taken = None;
+        let gone = inner.change_state(|state| {
+            let at = state.consumers.iter().position(|consumer| consumer.name == name);
+            taken = at.map(|at| (at, state.consumers.remove(at)));
+            Ok((taken.is_some(), taken.is_some()))
+        });
+        gone.inspect_err(|_| {
+            // What was refused is not written with the next change either.
+            let _ = inner.change_state(|state| {
+                let put_back = taken.take();
+                let changed = put_back.is_some();
+                if let Some((at, consumer)) = put_back {
+                    state.consumers.insert(at.min(state.consumers.len()), consumer);
+                }
+                Ok(((), changed))
+            });
         })
     }
 }
@@ -344,12 +355,18 @@ impl Consumer {
                 .range(valid));
         }
         let name = &self.name;
-        inner.change_state(|state| {
-            let found = state.consumers.iter_mut().find(|consumer| consumer.name == *name);
-            let Some(consumer) = found else { return Ok(((), false)) };
-            let changed = consumer.committed != offset;
-            consumer.committed = offset;
-            Ok(((), changed))
+        let set = |to| {
+            inner.change_state(|state| {
+                let found = state.consumers.iter_mut().find(|consumer| consumer.name == *name);
+                let Some(consumer) = found else { return Ok(((), false)) };
+                let changed = consumer.committed != to;
+                consumer.committed = to;
+                Ok(((), changed))
+            })
+        };
+        set(offset).inspect_err(|_| {
+            // What was refused is not written with the next change either.
+            let _ = set(self.committed);
         })?;
         self.committed = offset;
         Ok(())

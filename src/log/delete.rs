@@ -98,7 +98,7 @@ impl Inner {
                 state.log_start = start_before;
                 state.recovery_point = point_before;
                 if file.has_failed() {
-                    self.failure.get_or_init(|| error.to_string());
+                    self.note_failure(&error);
                 }
                 return Err(error);
             }

@@ -229,6 +229,15 @@ impl Inner {
         self.poison_under_writer(&mut self.writer.lock(), error);
     }
 
+    /// Poisons the log for a caller that holds the checkpoint's lock, below which the writer's
+    /// cannot be taken: whoever takes that looks here, and who sleeps is woken to look.
+    #[cold]
+    pub(crate) fn note_failure(&self, error: &Error) {
+        self.failure.get_or_init(|| error.to_string());
+        self.appended.announce();
+        self.group.wake();
+    }
+
     #[cold]
     fn poison_under_writer(&self, writer: &mut Writer, error: &Error) {
         self.failure.get_or_init(|| error.to_string());

@@ -345,8 +345,7 @@ impl Inner {
             state.clock = self.clock.state(&*self.env.storage);
             let written = fit::write(file, &self.env, state);
             if let (Err(error), true) = (&written, file.has_failed()) {
-                // The writer's lock cannot be taken below this one; whoever takes it looks here.
-                self.failure.get_or_init(|| error.to_string());
+                self.note_failure(error);
             }
             written?;
             *unsaved = false;

@@ -96,10 +96,11 @@ impl Inner {
         // Only what is written can become durable: until then an append is what is waited for.
         let unchanged = if visibility == Visibility::Written || self.log_end_offset() <= offset {
             let mut writer = self.writer.lock();
+            // Before the look: a failure of the checkpoint is noted without this lock.
+            let enrolled = self.appended.enroll();
             let waits = writer.next_offset <= offset && self.refusal(&mut writer).is_ok();
-            let enrolled = waits.then(|| self.appended.enroll());
             drop(writer);
-            enrolled.is_some_and(|enrolled| enrolled.wait(Some(most)))
+            waits && enrolled.wait(Some(most))
         } else {
             self.group.wait_since(seen, most);
             self.group.generation() == seen
