@@ -74,6 +74,24 @@ fn appends_that_the_checkpoint_refuses_leave_nothing_behind() {
     assert_eq!(read(&again).unwrap(), values(0..6, 'a'));
 }
 
+/// V14: an append whose tail has no room in the checkpoint leaves flushing and deleting working.
+#[test]
+fn an_append_refused_for_the_copy_of_its_tail_leaves_deletion_working() {
+    let disk = Disk::new(Profile::default());
+    let options = options(IoMode::Positioned, 1 << 18).media(Media::TornOverwrite);
+    let log = options.torn_bytes(1 << 16).open_on(&disk, DIR).unwrap();
+    append_to(&log, 40, 'a');
+    log.flush().unwrap();
+    disk.set_space(Some(0));
+    for start in 1..30 {
+        assert_eq!(log.append(value(40, 'a')).unwrap_err().kind(), ErrorKind::OutOfSpace);
+        assert_eq!(log.delete_records(Offset::new(start)).unwrap().get(), start);
+    }
+    disk.set_space(None);
+    append_to(&log, 45, 'a');
+    assert_eq!(log.flush().unwrap().get(), 45);
+}
+
 /// V14: a consumer for which there is no room is not there, and stands in nobody's way.
 #[test]
 fn a_consumer_refused_on_a_full_disk_leaves_flush_and_deletion_working() {

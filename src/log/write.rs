@@ -336,16 +336,23 @@ impl Inner {
             None => None,
         };
         if writer.clean_mark || copy.is_some() {
-            self.change_state(|state| {
+            let added = copy.is_some();
+            let written = self.change_state(|state| {
                 state.clean = None;
-                // After an error it is tried again: the same copy is kept once.
-                let copy = copy.filter(|copy| state.tails.last() != Some(copy));
-                if copy.is_some() && state.tails.len() > limits::TAIL_COPIES_KEPT {
+                if added && state.tails.len() > limits::TAIL_COPIES_KEPT {
                     // The first protects the recovery point; the checkpoint is bounded.
                     state.tails.remove(1);
                 }
                 state.tails.extend(copy);
                 Ok(((), true))
+            });
+            written.inspect_err(|_| {
+                // It must not stand in the way of what comes next; the next append makes it anew.
+                let _ = self.change_state(|state| {
+                    let before = state.tails.len().saturating_sub(usize::from(added));
+                    state.tails.truncate(before);
+                    Ok(((), true))
+                });
             })?;
             self.sync_checkpoint_under_writer(writer)?;
         }
