@@ -335,21 +335,38 @@ impl SegmentData {
     /// vouches for a base offset and a length, and nothing of them is handed out. Where no seal
     /// does, and where anything is not as it should be, the walk that checks everything begins.
     pub(crate) fn walker_near(&self, env: &Env, target: Offset, spare: Pinned) -> Result<Walker> {
+        let refused = Gaps::Refused;
+        self.walker_from(env, target, spare, refused, |_, next| next.base_offset <= target.get())
+    }
+
+    /// [`SegmentData::walker_near`] that passes batches for as long as `on` says so of a header and
+    /// the next one.
+    pub(crate) fn walker_from(
+        &self,
+        env: &Env,
+        target: Offset,
+        spare: Pinned,
+        gaps: Gaps,
+        on: impl Fn(&BatchHeader, &BatchHeader) -> bool,
+    ) -> Result<Walker> {
         let chunk = limits::READ_CHUNK_BYTES_FIRST;
         let (start, mut base, window) = self.floor_window(env, target, chunk, spare)?;
         let mut position = start;
-        while env.seal.is_on() {
-            let rest = window.get(position - start..).unwrap_or_default();
-            let Ok(size) = BatchHeader::read(rest).and_then(|header| header.size()) else { break };
-            let next = rest.get(size..).unwrap_or_default();
-            let Ok(next) = check_header(next, usize::MAX, &env.seal) else { break };
-            if next.base_offset > target.get() || next.base_offset <= base.get() {
-                break;
+        if env.seal.is_on()
+            && let Ok(mut header) = check_header(&window, usize::MAX, &env.seal)
+        {
+            while let Ok(size) = header.size()
+                && let Some(next) = window.get(position - start + size..)
+                && let Ok(next) = check_header(next, usize::MAX, &env.seal)
+                && next.base_offset > base.get()
+                && on(&header, &next)
+            {
+                position += size;
+                base = Offset::new(next.base_offset);
+                header = next;
             }
-            position += size;
-            base = Offset::new(next.base_offset);
         }
-        let mut walker = Walker::new(position, base, Gaps::Refused);
+        let mut walker = Walker::new(position, base, gaps);
         walker.lend(start, &window);
         Ok(walker)
     }

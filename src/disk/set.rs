@@ -92,6 +92,18 @@ impl SegmentSet {
         list.get(list.partition_point(|segment| segment.base <= base)).cloned()
     }
 
+    /// The first segment from the one of an offset on that is not known to end before a time, and
+    /// whether it is sealed.
+    pub(crate) fn first_reaching(&self, from: Offset, time: i64) -> Option<(Arc<Segment>, bool)> {
+        let list = self.list.read();
+        let begin = list.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let ends_before =
+            |segment: &Arc<Segment>| segment.max_timestamp().is_some_and(|highest| highest < time);
+        let (at, found) =
+            list.iter().enumerate().skip(begin).find(|(_, segment)| !ends_before(segment))?;
+        Some((Arc::clone(found), at + 1 < list.len()))
+    }
+
     /// Opens a segment for reading and keeps it open among the most recent ones.
     pub(crate) fn open(&self, env: &Env, segment: &Arc<Segment>) -> Result<Arc<SegmentData>> {
         let data = segment.data(env)?;

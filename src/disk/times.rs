@@ -10,9 +10,11 @@
 
 use crate::codec::decode::{RawRecords, resolve};
 use crate::codec::index::TimeEntry;
+use crate::codec::layout::BatchHeader;
 use crate::disk::Env;
 use crate::disk::segment::SegmentData;
 use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
+use crate::sys::Pinned;
 use crate::words::error::Result;
 use crate::words::offset::Offset;
 
@@ -58,26 +60,35 @@ impl SegmentData {
             }
             let begin = match (above, point) {
                 (Some(above), _) if !self.bears_out(env, above)? => continue,
-                (Some(above), _) => self.floor(env, self.base + i64::from(above.offset) + -1)?,
+                (Some(above), _) => self.base + i64::from(above.offset) + -1,
                 // The last entry of a sealed segment's index reaches its highest time.
                 (None, _) if sealed => continue,
-                (None, Some(point)) => self.floor(env, self.base + i64::from(point.offset))?,
-                (None, None) => (0, self.base),
+                (None, Some(point)) => self.base + i64::from(point.offset),
+                (None, None) => self.base + -1,
             };
             return self.walk_to(env, begin, time, from);
         }
-        self.walk_to(env, self.floor(env, from)?, time, from)
+        self.walk_to(env, from, time, from)
     }
 
     /// Whether the batch a time entry names is there and has that time.
     fn bears_out(&self, env: &Env, entry: TimeEntry) -> Result<bool> {
         let named = self.base + i64::from(entry.offset);
-        let (position, base) = self.floor(env, named + -1)?;
-        let mut walker = Walker::new(position, base, Gaps::Expected);
+        let none = Pinned::of_vec(Vec::new());
+        let mut walker = self.walker_from(env, named, none, Gaps::Expected, |_, next| {
+            next.base_offset <= named.get()
+        })?;
+        let says = |header: &BatchHeader| {
+            let ends_there = header.next_offset() == named.get() + 1;
+            ends_there && header.max_timestamp == entry.timestamp
+        };
+        // A sealed header that says the same as the index needs no look at the records.
+        if walker.sealed_header(&env.seal).is_some_and(|header| says(&header)) {
+            return Ok(true);
+        }
         while let Step::Batch((header, _)) = walker.pass(self, &env.seal)? {
             if header.next_offset() > named.get() {
-                let ends_there = header.next_offset() == named.get() + 1;
-                return Ok(ends_there && header.max_timestamp == entry.timestamp);
+                return Ok(says(&header));
             }
         }
         Ok(false)
@@ -96,14 +107,14 @@ impl SegmentData {
         Ok(highest)
     }
 
-    fn walk_to(
-        &self,
-        env: &Env,
-        (position, base): (usize, Offset),
-        time: i64,
-        from: Offset,
-    ) -> Result<Option<Offset>> {
-        let mut walker = Walker::new(position, base, Gaps::Expected);
+    /// Walks from where the index leads for `begin` to the first record that is due. Batches that
+    /// say of themselves that they hold none are passed by their headers: one whose header is wrong
+    /// there is damaged, and cannot be read.
+    fn walk_to(&self, env: &Env, begin: Offset, time: i64, from: Offset) -> Result<Option<Offset>> {
+        let none = Pinned::of_vec(Vec::new());
+        let mut walker = self.walker_from(env, begin, none, Gaps::Expected, |header, _| {
+            header.max_timestamp < time || header.next_offset() <= from.get()
+        })?;
         while let Some(batch) = next_whole(&mut walker, self, env)? {
             let due = batch.header.max_timestamp >= time && batch.header.next_offset() > from.get();
             if due && let Some(found) = first_in(&batch, time, from) {

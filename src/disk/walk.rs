@@ -149,6 +149,13 @@ impl Walker {
         self.window.slice(self.last - self.window_start..self.position - self.window_start)
     }
 
+    /// The header that stands at the position, if it is at hand and sealed; its batch is not
+    /// checked.
+    pub(crate) fn sealed_header(&self, seal: &Seal) -> Option<BatchHeader> {
+        let bytes = self.window.get(self.position - self.window_start..)?;
+        check_header(bytes, usize::MAX, seal).ok().filter(|_| seal.is_on())
+    }
+
     /// Whether the batch that was stepped over last holds no record.
     #[inline]
     pub(crate) fn last_is_empty(&self) -> bool {

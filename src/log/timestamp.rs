@@ -16,14 +16,16 @@ impl Inner {
     /// there is none. Segments that cannot be opened are passed over: reading reports them.
     pub(crate) fn first_at(&self, time: Timestamp) -> Result<Offset> {
         let (start, end) = (self.log_start_offset(), self.log_end_offset());
-        let mut next = self.segments.find(start);
-        while let Some(segment) = next {
-            // Looked up first: a segment that has a successor now is sealed for good.
-            let following = self.segments.after(segment.base);
-            match self.first_in_segment(&segment, following.is_some(), time.millis(), start) {
+        let mut from = start;
+        while let Some((segment, sealed)) = self.segments.first_reaching(from, time.millis()) {
+            match self.first_in_segment(&segment, sealed, time.millis(), start) {
                 Ok(Some(found)) => return Ok(found.max(self.log_start_offset())),
                 Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
-                Ok(None) | Err(_) => next = following,
+                Ok(None) | Err(_) => {}
+            }
+            match self.segments.after(segment.base) {
+                Some(following) if sealed => from = following.base,
+                _ => break,
             }
         }
         Ok(end.max(self.log_start_offset()))
@@ -36,9 +38,6 @@ impl Inner {
         time: i64,
         from: Offset,
     ) -> Result<Option<Offset>> {
-        if sealed && segment.max_timestamp().is_some_and(|highest| highest < time) {
-            return Ok(None);
-        }
         let data = self.segments.open(&self.env, segment)?;
         if sealed && segment.max_timestamp().is_none() {
             let highest = data.max_timestamp(&self.env)?;
