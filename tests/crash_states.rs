@@ -73,7 +73,7 @@ fn lines_that_once_failed_hold() {
         }
         let line: Line = text.parse().unwrap();
         assert_eq!(line.to_string(), text, "the line is written as it was read");
-        if one.is_some() {
+        if one.is_some() && !line.cuts.is_empty() {
             show(&line);
         }
         if let Err(broken) = replay(&line) {

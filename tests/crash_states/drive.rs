@@ -117,7 +117,9 @@ impl World {
                     waiting.after -= 1;
                 } else {
                     waiting.times -= 1;
-                    model.sync_failed |= is_sync(call.kind);
+                    // What is set aside is kept where that is possible, and told where not.
+                    let aside = call.path.extension().is_some_and(|kind| kind == "aside");
+                    model.sync_failed |= is_sync(call.kind) && !aside;
                     if waiting.times == 0 {
                         *armed = None;
                     }
@@ -402,6 +404,8 @@ impl World {
             }
             Ok(start) => broken(4, format!("deleted below {before}, the start is {start}")),
             Err(error) => {
+                // A file that cannot be unlinked is left for later; the start has moved by then.
+                model.start = log.log_start_offset().get().clamp(start, before);
                 drop(model);
                 self.failed("delete_records", error)
             }
