@@ -111,12 +111,16 @@ fn explored(what: &str, jobs: &[Job], most: Duration, tally: &Arc<Tally>) {
 
 /// V1 to V18, cut before every storage call, as far as an unoptimised build has time for it. With
 /// `FOREBAY_CRASH_STATES=N` for minutes, and at least N distinct states; with
-/// `FOREBAY_CRASH_MINUTES=M` for so long, other workloads each time.
+/// `FOREBAY_CRASH_MINUTES=M` for so long, other workloads each time; with `FOREBAY_CRASH_ALL=S`
+/// all workloads of up to two operations on S kinds of disk, however long that takes.
 #[test]
 fn workloads_hold_wherever_they_are_cut() {
     let number = |name| std::env::var(name).ok().map(|text| text.parse::<usize>().unwrap());
     if let Some(minutes) = number("FOREBAY_CRASH_MINUTES") {
         return campaign(minutes as u64);
+    }
+    if let Some(disks) = number("FOREBAY_CRASH_ALL") {
+        return everything(disks);
     }
     let (tally, wanted) = (Tally::new(), number("FOREBAY_CRASH_STATES"));
     match wanted {
@@ -145,6 +149,22 @@ fn for_minutes(tally: &Arc<Tally>) {
     let long: Vec<Job> = (0..512).map(|seed| workloads::long(seed, 500, LONG)).collect();
     explored("long workloads", &long, seconds(40), tally);
 }
+
+/// Nothing is left out: every call, every subset of up to twelve loose pieces. One kind of disk of
+/// each medium comes first, then the next.
+fn everything(disks: usize) {
+    let (jobs, tally) = (workloads::short(FULL, 0), Tally::new());
+    let all = setups(Policy::Manual);
+    let kinds = (0..4).flat_map(|kind| (0..4).map(move |medium| medium * 4 + kind));
+    for setup in kinds.map(|at| all[at]).take(disks) {
+        let jobs: Vec<Job> = jobs.iter().filter(|job| job.setup == setup).cloned().collect();
+        explored(&format!("short workloads on {setup}"), &jobs, ENDLESS, &tally);
+        println!("{}", tally.line());
+    }
+}
+
+/// More than anybody waits.
+const ENDLESS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// States are told from each other in one round of three minutes, so that memory stays bounded.
 fn campaign(minutes: u64) {

@@ -250,6 +250,23 @@ fn a_batch_that_rotted_meanwhile_is_isolated_and_told() {
     }
 }
 
+/// The same when the checkpoint takes no write at first: the flush that is tried again brings the
+/// recovery point to the device, or the next open would take the batch for a torn tail.
+#[test]
+fn a_rotten_batch_cuts_nothing_behind_a_first_flush_that_was_refused() {
+    let mode = IoMode::Positioned;
+    let disk = Disk::new(Profile::default());
+    let next = failed_and_killed(mode, &disk, 18, 0);
+    rot(&next, 9);
+    let log = open(&next, mode);
+    next.fail(sync_fault(CallKind::Write, "checkpoint", 28));
+    assert_eq!(log.flush().unwrap_err().kind(), ErrorKind::OutOfSpace);
+    next.clear_faults();
+    assert_eq!(log.flush().unwrap().get(), 18);
+    all_but(&log, 9, 18);
+    all_but(&open(&next.power_cut(Keep::None), mode), 9, 18);
+}
+
 /// The same in the active segment, after the open has read it. By position alone: in a map the
 /// simulated bytes are the process's own.
 #[test]

@@ -186,7 +186,7 @@ impl State {
             out.push(u8::try_from(consumer.name.len()).expect("names are bounded by 249"));
             out.extend_from_slice(consumer.name.as_bytes());
         }
-        out.push(u8::try_from(self.tails.len()).expect("tails are bounded by 2"));
+        out.push(u8::try_from(self.tails.len()).expect("tails are bounded by 3"));
         for tail in &self.tails {
             out.extend_from_slice(&tail.base.get().to_be_bytes());
             out.extend_from_slice(&tail.position.to_be_bytes());

@@ -168,8 +168,13 @@ impl Inner {
         };
         self.tally.flushes.fetch_add(1, Ordering::Relaxed);
         self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;
-        // What fails here and is no sync can be tried again: the records are on the device.
-        self.publish_durable(&covered)
+        // What fails here and is no sync can be tried again: the records are on the device. What an
+        // unclean stop left is written once more then, so that the checkpoint is synced behind it.
+        self.publish_durable(&covered).inspect_err(|_| {
+            if covered.rewrite.is_some() {
+                self.writer.lock().rewrite.clone_from(&covered.rewrite);
+            }
+        })
     }
 
     fn sync_covered(&self, covered: &Covered) -> Result<()> {

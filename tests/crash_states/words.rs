@@ -293,31 +293,33 @@ pub(crate) struct Line {
     pub(crate) cuts: Vec<Cut>,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let setup = &self.setup;
         let either = |is, yes, no| if is { yes } else { no };
-        let policy = match setup.policy {
+        let policy = match self.policy {
             Policy::Manual => "manual",
             Policy::EveryAppend => "append",
             Policy::Bytes => "bytes",
             Policy::Interval => "interval",
         };
-        let tear = Tear::ALL.iter().find(|(tear, _)| *tear == setup.tear).map(|(_, word)| *word);
-        let tear = tear.unwrap_or_default();
-        let ops: Vec<String> = self.ops.iter().map(Op::to_string).collect();
-        let cuts: Vec<String> = self.cuts.iter().map(Cut::to_string).collect();
+        let tear = Tear::ALL.iter().find(|(tear, _)| *tear == self.tear).map(|(_, word)| *word);
         write!(
             f,
-            "{} {} {} {} {policy} seed={} ops={} cuts={}",
-            either(setup.mapped, "mapped", "positioned"),
-            either(setup.strict, "strict", "journal"),
-            tear,
-            either(setup.stale, "stale", "fresh"),
-            setup.seed,
-            ops.join("."),
-            cuts.join(","),
+            "{} {} {} {} {policy} seed={}",
+            either(self.mapped, "mapped", "positioned"),
+            either(self.strict, "strict", "journal"),
+            tear.unwrap_or_default(),
+            either(self.stale, "stale", "fresh"),
+            self.seed,
         )
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ops: Vec<String> = self.ops.iter().map(Op::to_string).collect();
+        let cuts: Vec<String> = self.cuts.iter().map(Cut::to_string).collect();
+        write!(f, "{} ops={} cuts={}", self.setup, ops.join("."), cuts.join(","))
     }
 }
 
