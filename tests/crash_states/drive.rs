@@ -285,7 +285,9 @@ impl World {
         let mut model = self.model();
         let seen = laws::look(&log, &model)?;
         laws::content(&seen, &Duty::after_power_cut(&model))?;
-        model.adopt(seen.start, seen.end, seen.durable);
+        // What the copy calls durable, the log itself has told nobody yet.
+        let durable = model.durable;
+        model.adopt(seen.start, seen.end, durable);
         for follower in &mut model.followers {
             let found = seen.consumers.iter().find(|one| one.name == follower.name);
             follower.commits.extend(found.map(|one| one.committed.get()));
