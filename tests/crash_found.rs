@@ -277,3 +277,37 @@ fn what_was_cut_off_survives_the_cut_and_the_death_of_its_recovery() {
         assert!(torn > 0, "no state has a torn tail");
     }
 }
+
+/// V4, V6: a read that fails once while the log is opened says nothing of whose it is: the open
+/// fails, or has everything; and so does the next one.
+#[test]
+fn a_read_that_fails_once_costs_neither_identity_nor_checkpoint() {
+    for mode in MODES {
+        for after in 0..40 {
+            let disk = strict();
+            let log = open(&disk, mode);
+            for _ in 0..4 {
+                log.append_batch(["a", "b"]).unwrap();
+            }
+            log.delete_records(Offset::new(3)).unwrap();
+            log.consumer("c").unwrap().commit_offset(Offset::new(5)).unwrap();
+            let id = log.id();
+            log.close().unwrap();
+            for on in [CallKind::Read, CallKind::Open] {
+                disk.fail(Fault { on, name: None, after, times: 1, errno: 5 });
+                match options(mode).open_on(&disk, "/data/log") {
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "{on:?} {after}"),
+                    Ok(log) => log.close().unwrap(),
+                }
+                disk.clear_faults();
+                let log = open(&disk, mode);
+                let report = log.recovery();
+                assert!(!report.seal_lost && !report.checkpoint_lost, "{on:?} {after}");
+                assert_eq!((log.id(), log.log_start_offset().get()), (id, 3), "{on:?} {after}");
+                assert_eq!(log.consumers()[0].committed.get(), 5, "{on:?} {after}");
+                assert_eq!(offsets(&log), [3, 4, 5, 6, 7], "{on:?} {after}");
+                log.close().unwrap();
+            }
+        }
+    }
+}

@@ -125,7 +125,10 @@ fn any_holds_whole(env: &Env, bases: &[Offset]) -> Result<bool> {
 }
 
 fn holds_whole(env: &Env, base: Offset) -> Result<bool> {
-    let Ok(data) = SegmentData::open_sealed(env, base) else { return Ok(false) };
+    let data = match SegmentData::open_sealed(env, base) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
+        opened => opened?,
+    };
     let mut walker = Walker::new(0, base, Gaps::Expected);
     Ok(match walker.next(&data, &env.seal)? {
         Step::Batch(_) => true,

@@ -30,7 +30,7 @@ pub(super) fn identify(
         Found::Nothing | Found::Damaged => None,
     };
     let kept = loaded.state.as_ref().map(|state| state.meta);
-    let whose = decide(env, found, kept, bases);
+    let whose = decide(env, found, kept, bases)?;
     if whose.foreign_checkpoint {
         loaded.state = None;
     }
@@ -80,12 +80,12 @@ pub(super) fn decide(
     found: Option<Meta>,
     kept: Option<Meta>,
     bases: &[Offset],
-) -> Whose {
+) -> Result<Whose> {
     let whose = |meta, foreign_checkpoint| Whose { meta, foreign_checkpoint, seal_lost: false };
     let both = found.zip(kept).filter(|(found, kept)| found.log_id != kept.log_id);
     let (meta, foreign_checkpoint) = match both {
         Some((found, kept)) => {
-            let (of_found, of_kept) = (sealed(env, bases, &found), sealed(env, bases, &kept));
+            let (of_found, of_kept) = (sealed(env, bases, &found)?, sealed(env, bases, &kept)?);
             match of_kept > 0 && of_kept >= of_found {
                 true => (kept, false),
                 false => (found, true),
@@ -93,48 +93,60 @@ pub(super) fn decide(
         }
         None => match found.or(kept) {
             Some(meta) => (meta, false),
-            None => return whose(None, false),
+            None => return Ok(whose(None, false)),
         },
     };
-    if !meta.seal || !is_anothers(env, bases, &meta, found.is_some() && kept.is_some()) {
-        return whose(Some(meta), foreign_checkpoint);
+    if !meta.seal || !is_anothers(env, bases, &meta, found.is_some() && kept.is_some())? {
+        return Ok(whose(Some(meta), foreign_checkpoint));
     }
     // An id that only a foreign checkpoint vouches for is not taken.
     let meta = found.map(|found| Meta { seal: false, ..found });
-    Whose { meta, foreign_checkpoint: true, seal_lost: true }
+    Ok(Whose { meta, foreign_checkpoint: true, seal_lost: true })
 }
 
 /// Whether the segments hold batches, but none that this log has sealed. Against two files that
 /// `agree` one batch is not enough: its seal may be damaged.
-fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> bool {
+fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> Result<bool> {
     let seal = Seal::of(meta.log_id);
     // The last ones first: of the log's own, one is enough.
-    let own = bases.iter().rev().any(|base| count_whole(env, *base, &seal, 1) > 0);
+    for &base in bases.iter().rev() {
+        if count_whole(env, base, &seal, 1)? > 0 {
+            return Ok(false);
+        }
+    }
     let enough = if agree { 2 } else { 1 };
-    let whole = bases.iter().map(|base| count_whole(env, *base, &Seal::NONE, enough));
-    !own && whole.sum::<usize>() >= enough
+    let mut whole = 0;
+    for &base in bases {
+        whole += count_whole(env, base, &Seal::NONE, enough)?;
+    }
+    Ok(whole >= enough)
 }
 
 /// How many segments hold a batch that this log has sealed.
-fn sealed(env: &Env, bases: &[Offset], meta: &Meta) -> usize {
+fn sealed(env: &Env, bases: &[Offset], meta: &Meta) -> Result<usize> {
     let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
-    bases.iter().filter(|base| count_whole(env, **base, &seal, 1) > 0).count()
+    let mut segments = 0;
+    for &base in bases {
+        segments += count_whole(env, base, &seal, 1)?;
+    }
+    Ok(segments)
 }
 
-/// How many whole batches under a seal a segment holds, counted up to `enough`.
-fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> usize {
-    let Ok(data) = SegmentData::open_sealed(env, base) else { return 0 };
+/// How many whole batches under a seal a segment holds, counted up to `enough`. What cannot be read
+/// says nothing of whose it is: that is an error.
+fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> Result<usize> {
+    let data = match SegmentData::open_sealed(env, base) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(0),
+        opened => opened?,
+    };
     let mut walker = Walker::new(0, base, Gaps::Expected);
     let mut count = 0;
     while count < enough {
-        match walker.next(&data, seal) {
-            Ok(Step::Batch(_)) => count += 1,
-            Ok(Step::Damage(_)) => match walker.resync(&data, seal, Offset::MAX) {
-                Ok(Some(_)) => {}
-                _ => break,
-            },
-            _ => break,
+        match walker.next(&data, seal)? {
+            Step::Batch(_) => count += 1,
+            Step::Damage(_) if walker.resync(&data, seal, Offset::MAX)?.is_some() => {}
+            Step::Damage(_) | Step::End => break,
         }
     }
-    count
+    Ok(count)
 }
