@@ -5,19 +5,8 @@ mod util;
 
 use forebay::{ErrorKind, IoMode, Log, Offset};
 use proptest::prelude::*;
+use util::numbered::{bases, numbers, text};
 use util::{Ground, OpenIn, Place, at, kind, manual, texts, ways};
-
-fn text(number: i64) -> String {
-    format!("{number:08} {}", "x".repeat(290))
-}
-
-fn numbers(texts: &[String]) -> Vec<i64> {
-    texts.iter().map(|text| text[..8].parse().unwrap()).collect()
-}
-
-fn bases(dir: &Place) -> Vec<i64> {
-    dir.segments().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
-}
 
 #[derive(Clone, Debug)]
 enum Operation {

@@ -15,6 +15,7 @@ use forebay::{
     ConsumerOptions, ErrorKind, FlushPolicy, IoMode, Log, Offset, OffsetSpec, RecordBatch,
     Visibility,
 };
+use util::numbered::{bases, numbers, text};
 use util::{Ground, MODES, OpenIn, Place, all_texts, at, kind, manual, texts, ways};
 
 /// A log of 4-KiB segments with `count` records of 300 bytes that begin with their number.
@@ -28,18 +29,6 @@ fn append(log: &Log, count: usize) {
     for _ in 0..count {
         log.append(text(log.log_end_offset().get())).unwrap();
     }
-}
-
-fn text(number: i64) -> String {
-    format!("{number:08} {}", "x".repeat(290))
-}
-
-fn numbers(texts: &[String]) -> Vec<i64> {
-    texts.iter().map(|text| text[..8].parse().unwrap()).collect()
-}
-
-fn bases(dir: &Place) -> Vec<i64> {
-    dir.segments().iter().map(|name| name.strip_suffix(".log").unwrap().parse().unwrap()).collect()
 }
 
 fn delete(log: &Log, before: i64) {

@@ -13,7 +13,7 @@ use crate::codec::index::{IndexEntries, IndexRule};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentBytes, SegmentData};
 use crate::disk::state::{CleanMark, TailCopy};
-use crate::disk::{Env, index_file};
+use crate::disk::{Env, create_anew, index_file};
 use crate::sys::{Access, MapWriter, StorageFile};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
@@ -221,10 +221,7 @@ impl ActiveSegment {
 
     #[cold]
     fn make_ready(&mut self, end: usize, pace: Pace) -> Result<()> {
-        if end > self.allocated {
-            let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
-            self.allocate(doubled.max(end).min(self.capacity), end)?;
-        }
+        self.reserve(end)?;
         let Some(map) = &mut self.map else {
             self.ready = self.allocated;
             return Ok(());
@@ -255,10 +252,7 @@ impl ActiveSegment {
             return Ok(None);
         }
         let until = until.next_multiple_of(PAGE_BYTES).min(self.capacity);
-        if until > self.allocated {
-            let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
-            self.allocate(doubled.max(until).min(self.capacity), until)?;
-        }
+        self.reserve(until)?;
         let from = self.ready - self.ready % PAGE_BYTES;
         let until = until.min(self.allocated);
         Ok((from < until).then(|| (Arc::clone(&self.data), from..until)))
@@ -269,6 +263,15 @@ impl ActiveSegment {
         if stretch.start <= self.ready && stretch.end <= self.allocated {
             self.ready = self.ready.max(stretch.end);
         }
+    }
+
+    /// Has blocks up to `needed`, and where they are not there yet, in doubling steps, some ahead.
+    fn reserve(&mut self, needed: usize) -> Result<()> {
+        if needed <= self.allocated {
+            return Ok(());
+        }
+        let doubled = (self.allocated * 2).max(self.allocated + limits::ALLOCATE_STEP_BYTES);
+        self.allocate(doubled.max(needed).min(self.capacity), needed)
     }
 
     /// Reserves blocks up to `wanted`, or on a disk that is nearly full up to `needed`; undone if
@@ -352,14 +355,8 @@ fn is_full(error: &io::Error) -> bool {
 impl Prepared {
     fn create(env: &Env, name: &str) -> Result<Prepared> {
         let path = env.dir.join(name);
-        let failed = |error| Error::io("cannot create a segment", &path, error);
-        let file = match env.storage.create_new(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                env.storage.unlink(&path).map_err(failed)?;
-                env.storage.create_new(&path).map_err(failed)?
-            }
-            created => created.map_err(failed)?,
-        };
+        let file = create_anew(&*env.storage, &path)
+            .map_err(|error| Error::io("cannot create a segment", &path, error))?;
         Ok(Prepared { path, file, map: None, allocated: 0, preallocates: true })
     }
 

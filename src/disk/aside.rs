@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::disk::names::{self, Part};
 use crate::disk::segment::SegmentData;
-use crate::disk::{Env, walk};
+use crate::disk::{Env, create_anew, unlink_if_there, walk};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -47,13 +47,7 @@ pub(crate) fn keep_tail(env: &Env, cut: Offset, data: &SegmentData, from: usize)
 }
 
 fn copy(env: &Env, data: &SegmentData, from: usize, end: usize, path: &Path) -> io::Result<()> {
-    let file = match env.storage.create_new(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            env.storage.unlink(path)?;
-            env.storage.create_new(path)?
-        }
-        created => created?,
-    };
+    let file = create_anew(&*env.storage, path)?;
     let mut at = from;
     while at < end {
         let chunk = data
@@ -71,12 +65,8 @@ fn copy(env: &Env, data: &SegmentData, from: usize, end: usize, path: &Path) -> 
 pub(crate) fn move_segment(env: &Env, cut: Offset, base: Offset) -> Result<()> {
     for part in [Part::TimeIndex, Part::Index] {
         let path = env.dir.join(names::segment_file(base, part));
-        match env.storage.unlink(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("cannot remove an index behind the end", &path, error));
-            }
-            _ => {}
-        }
+        unlink_if_there(&*env.storage, &path)
+            .map_err(|error| Error::io("cannot remove an index behind the end", &path, error))?;
     }
     let path = env.dir.join(names::segment_file(base, Part::Log));
     let aside = env.dir.join(names::aside_file(cut, base));

@@ -12,7 +12,7 @@ use crate::codec::index::{
 };
 use crate::codec::layout::HEADER_BYTES;
 use crate::disk::names::{self, Part};
-use crate::disk::read_small;
+use crate::disk::{create_anew, read_small};
 use crate::sys::Storage;
 use crate::words::offset::Offset;
 
@@ -35,15 +35,7 @@ pub(crate) fn write(
 }
 
 fn write_one(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = match storage.create_new(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // A new file instead of the old one's bytes: whatever stood there, link or FIFO, goes.
-            storage.unlink(path)?;
-            storage.create_new(path)?
-        }
-        created => created?,
-    };
-    file.write_all_at(0, bytes)
+    create_anew(storage, path)?.write_all_at(0, bytes)
 }
 
 /// Whether the index and the time index are these entries, byte for byte.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::codec::crc::crc32;
-use crate::disk::{names, read_small};
+use crate::disk::{create_anew, names, read_small};
 use crate::sys::{Storage, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -116,13 +116,7 @@ pub(crate) fn replace_synced<T>(
     new.push(names::NEW_SUFFIX);
     let new = Path::new(&new);
     let write = || -> io::Result<Arc<dyn StorageFile>> {
-        let file = match storage.create_new(new) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                storage.unlink(new)?;
-                storage.create_new(new)?
-            }
-            created => created?,
-        };
+        let file = create_anew(storage, new)?;
         file.write_all_at(0, bytes)?;
         Ok(file)
     };

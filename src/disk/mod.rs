@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::seal::Seal;
-use crate::sys::{Access, FileKind, LockedDir, Storage};
+use crate::sys::{Access, FileKind, LockedDir, Storage, StorageFile};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 
@@ -72,9 +72,32 @@ pub(crate) fn read_small(
     read().map(Some).map_err(|error| Error::io("cannot read a file", path, error))
 }
 
+/// Creates a file. A new one instead of the old one's bytes: whatever stands there, a file, a link
+/// or a FIFO, goes.
+pub(crate) fn create_anew(
+    storage: &dyn Storage,
+    path: &Path,
+) -> std::io::Result<Arc<dyn StorageFile>> {
+    match storage.create_new(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            storage.unlink(path)?;
+            storage.create_new(path)
+        }
+        created => created,
+    }
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn unlink_if_there(storage: &dyn Storage, path: &Path) -> std::io::Result<()> {
+    match storage.unlink(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Makes the name of a directory that is there survive a power cut: whoever made it may have died
-/// before that (I18). Where the directory above it is
-/// closed to us or cannot be synced, we did not make the name.
+/// before that (I18). Where the directory above it is closed to us or cannot be synced, we did not
+/// make the name.
 pub(crate) fn sync_name_of(storage: &dyn Storage, dir: &Path) -> Result<()> {
     use std::io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::codec::index::IndexEntries;
 use crate::disk::names::{self, Part};
-use crate::disk::{Env, create_dir_synced, index_file, sync_name_of};
+use crate::disk::{Env, create_dir_synced, index_file, sync_name_of, unlink_if_there};
 use crate::sys::{Access, FileKind, Storage, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -189,12 +189,8 @@ impl Target {
 
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        match self.env.storage.unlink(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("cannot remove a file", &path, error))
-            }
-            _ => Ok(()),
-        }
+        unlink_if_there(&*self.env.storage, &path)
+            .map_err(|error| Error::io("cannot remove a file", &path, error))
     }
 
     fn sync_names(&self) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Step, Walker, last_nonzero};
 use crate::disk::{Env, aside, index_file, note};
+use crate::log::identify::count_whole;
 use crate::log::recover::{Listing, Recovered};
 use crate::log::report::RecoveryReport;
 use crate::log::rewrite;
@@ -117,24 +118,11 @@ pub(super) fn reaches_over(env: &Env, base: Offset, next: Offset) -> bool {
 /// Whether a whole batch lies anywhere in one of the segments.
 fn any_holds_whole(env: &Env, bases: &[Offset]) -> Result<bool> {
     for &base in bases {
-        if holds_whole(env, base)? {
+        if count_whole(env, base, &env.seal, 1)? > 0 {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-fn holds_whole(env: &Env, base: Offset) -> Result<bool> {
-    let data = match SegmentData::open_sealed(env, base) {
-        Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(false),
-        opened => opened?,
-    };
-    let mut walker = Walker::new(0, base, Gaps::Expected);
-    Ok(match walker.next(&data, &env.seal)? {
-        Step::Batch(_) => true,
-        Step::End => false,
-        Step::Damage(_) => walker.resync(&data, &env.seal, Offset::MAX)?.is_some(),
-    })
 }
 
 /// Writes the indexes of a segment that was scanned.

@@ -5,13 +5,12 @@
 //! open. Keeps I1, I2 and I9: deletion is unlink, and batches that were read stay valid.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use crate::disk::Env;
 use crate::disk::names::{self, Part};
 use crate::disk::state::State;
+use crate::disk::{Env, unlink_if_there};
 use crate::log::report::RecoveryReport;
 use crate::log::{Durable, Inner, Log, fit};
 use crate::sys::FileKind;
@@ -144,12 +143,8 @@ pub(crate) fn unlink_segment(env: &Env, base: Offset) -> Result<()> {
 }
 
 fn unlink(env: &Env, path: &Path) -> Result<()> {
-    match env.storage.unlink(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::io("cannot remove a segment", path, error))
-        }
-        _ => Ok(()),
-    }
+    unlink_if_there(&*env.storage, path)
+        .map_err(|error| Error::io("cannot remove a segment", path, error))
 }
 
 /// At open: takes the segments that lie wholly below the log start, which a crash has left or

@@ -134,7 +134,7 @@ fn sealed(env: &Env, bases: &[Offset], meta: &Meta) -> Result<usize> {
 
 /// How many whole batches under a seal a segment holds, counted up to `enough`. What cannot be read
 /// says nothing of whose it is: that is an error.
-fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> Result<usize> {
+pub(super) fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> Result<usize> {
     let data = match SegmentData::open_sealed(env, base) {
         Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(0),
         opened => opened?,

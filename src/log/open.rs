@@ -16,7 +16,7 @@ use crate::disk::meta::Meta;
 use crate::disk::names::{self, Part};
 use crate::disk::set::SegmentSet;
 use crate::disk::state::State;
-use crate::disk::{Env, create_dir_synced, note, target};
+use crate::disk::{Env, create_dir_synced, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::flush::Group;
@@ -281,12 +281,8 @@ fn list(env: &Env, report: &mut RecoveryReport) -> Result<Listing> {
 fn remove_unfinished(env: &Env, names: &[String]) -> Result<()> {
     for name in names {
         let path = env.dir.join(name);
-        match env.storage.unlink(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("cannot remove an unfinished file", &path, error));
-            }
-            _ => {}
-        }
+        unlink_if_there(&*env.storage, &path)
+            .map_err(|error| Error::io("cannot remove an unfinished file", &path, error))?;
     }
     Ok(())
 }

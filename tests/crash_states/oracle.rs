@@ -116,9 +116,14 @@ fn one(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     laws::v16_one_writer(options(setup).open_on(cut, DIR))?;
     let mut model = duty.model.clone();
     model.adopt(seen.start, seen.end, seen.durable);
+    goes_on(cut, log, model, setup)
+}
+
+/// The log takes more, and has it behind a power cut that keeps nothing loose.
+fn goes_on(disk: &Disk, log: Log, mut model: Model, setup: &Setup) -> Law {
     model.followers.clear();
     laws::v17_alive(&log, &mut model)?;
-    let later = cut.power_cut(Kept::Nothing.keep());
+    let later = disk.power_cut(Kept::Nothing.keep());
     drop(log);
     let log = open(&later, setup)?;
     let seen = laws::look(&log, &model)?;
@@ -222,11 +227,5 @@ fn full(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     model.adopt(seen.start, seen.end, seen.durable);
     laws::v14_the_full_log_is_used(&log, &seen, &mut model)?;
     cut.set_space(None);
-    model.followers.clear();
-    laws::v17_alive(&log, &mut model)?;
-    let later = cut.power_cut(Kept::Nothing.keep());
-    drop(log);
-    let log = open(&later, setup)?;
-    let seen = laws::look(&log, &model)?;
-    laws::content(&seen, &Duty::after_power_cut(&model))
+    goes_on(cut, log, model, setup)
 }

@@ -22,6 +22,7 @@
 
 pub(crate) mod fixture;
 pub(crate) mod followed;
+pub(crate) mod numbered;
 pub(crate) mod place;
 
 use std::fs;
