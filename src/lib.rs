@@ -17,6 +17,7 @@ pub use log::follow::reader::FollowReader;
 pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};
 pub use log::inspect::SegmentFile;
 pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
+pub use log::policy::{Hold, OnFull};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::snapshot::SnapshotReport;

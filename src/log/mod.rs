@@ -20,6 +20,7 @@ pub(crate) mod memory;
 mod mirror;
 mod open;
 pub(crate) mod options;
+pub(crate) mod policy;
 pub(crate) mod read;
 mod recover;
 pub(crate) mod report;
@@ -42,7 +43,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::disk::Env;
 use crate::disk::checkpoint::Checkpoint;
@@ -55,6 +56,7 @@ use crate::log::delete::Deletion;
 use crate::log::flush::Group;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
+use crate::log::policy::Policy;
 use crate::log::report::RecoveryReport;
 use crate::log::stats::Tally;
 use crate::log::write::Writer;
@@ -127,6 +129,8 @@ pub struct Log {
 pub(crate) struct Inner {
     pub(crate) env: Env,
     pub(crate) options: LogOptions,
+    /// What of the options counts now.
+    policy: RwLock<Arc<Policy>>,
     pub(crate) meta: Meta,
     pub(crate) segments: SegmentSet,
     log_start: AtomicI64,
@@ -274,6 +278,11 @@ impl Inner {
             Visibility::Written => self.log_end_offset(),
             Visibility::Durable => self.durable_offset(),
         }
+    }
+
+    /// What of the options counts now.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
     }
 
     pub(crate) fn valid_offsets(&self) -> Range<Offset> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{self, Checkpoint};
@@ -23,6 +23,7 @@ use crate::log::flush::Group;
 use crate::log::identify::identify;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
+use crate::log::policy::Policy;
 use crate::log::recover::{Listing, Recovered, recover};
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
@@ -179,6 +180,7 @@ fn assemble(
         tally: Default::default(),
         memory,
         readers: AtomicUsize::new(0),
+        policy: RwLock::new(Arc::new(Policy::of(&options))),
         env,
         options,
         meta,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::layout::HEADER_BYTES;
 use crate::log::Log;
 use crate::log::memory::MemoryPlan;
+use crate::log::policy::{Hold, OnFull};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
@@ -106,6 +107,17 @@ pub struct LogOptions {
     pub(crate) segment_age: Duration,
     pub(crate) background: bool,
     pub(crate) memory_limit_bytes: Option<usize>,
+    pub(crate) retention_bytes: Option<u64>,
+    #[serde(rename = "retention_ms", with = "millis::optional")]
+    pub(crate) retention_age: Option<Duration>,
+    pub(crate) retention_records: Option<u64>,
+    pub(crate) hold: Hold,
+    pub(crate) hold_limit_bytes: Option<u64>,
+    pub(crate) hold_lag_records: Option<u64>,
+    pub(crate) budget_bytes: Option<u64>,
+    pub(crate) on_full: OnFull,
+    pub(crate) priority: u8,
+    pub(crate) thin_keep_one_in: Option<u32>,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
 }
@@ -124,6 +136,16 @@ impl Default for LogOptions {
             segment_age: Duration::from_secs(limits::SEGMENT_AGE_SECONDS_DEFAULT),
             background: false,
             memory_limit_bytes: None,
+            retention_bytes: None,
+            retention_age: None,
+            retention_records: None,
+            hold: Hold::Nobody,
+            hold_limit_bytes: None,
+            hold_lag_records: None,
+            budget_bytes: None,
+            on_full: OnFull::Reject,
+            priority: limits::PRIORITY_DEFAULT,
+            thin_keep_one_in: None,
             mirror_of: None,
         }
     }
@@ -303,7 +325,7 @@ impl LogOptions {
         crate::log::open::open_on(std::sync::Arc::new(disk.clone()), dir.as_ref(), self)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let segments = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
         if !segments.contains(&self.segment_bytes) {
             return Err(Error::invalid(format!(
@@ -340,6 +362,7 @@ impl LogOptions {
             return Err(Error::invalid("segment_ms is 0, allowed is 1 or more"));
         }
         MemoryPlan::before_open(self, true).check(self)?;
+        self.check_policy()?;
         match self.flush {
             FlushPolicy::EveryBytes(0) => {
                 Err(Error::invalid("flush is every 0 bytes; every_append says that"))
@@ -361,7 +384,7 @@ impl LogOptions {
 pub(super) mod millis {
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(
         duration: &Duration,
@@ -374,5 +397,24 @@ pub(super) mod millis {
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+
+    /// One that may not be set.
+    pub(crate) mod optional {
+        use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            let millis = |set: &Duration| u64::try_from(set.as_millis()).unwrap_or(u64::MAX);
+            duration.as_ref().map(millis).serialize(serializer)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+        }
     }
 }

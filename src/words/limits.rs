@@ -85,6 +85,9 @@ pub(crate) const READER_MEMORY_BYTES: usize = 4 << 10;
 /// The stack of the log's own thread, as far as it is used.
 pub(crate) const THREAD_MEMORY_BYTES: usize = 64 << 10;
 
+/// Which logs of a full store lose segments first, unless the options say otherwise.
+pub(crate) const PRIORITY_DEFAULT: u8 = 100;
+
 /// Consumers and replicators one log has room for.
 pub(crate) const CONSUMERS_MAX: usize = 64;
 /// Bytes of a consumer's name: as Kafka bounds a topic's.

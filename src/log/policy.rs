@@ -1,0 +1,197 @@
+//! What a log keeps, and what it does when there is no room: the options that can change while it
+//! is open.
+//!
+//! Floor 4. `retention` and `full` act by them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::options::{LogOptions, millis};
+use crate::words::error::{Error, Result};
+use crate::words::limits;
+
+/// What an append does when the budget or the disk is full.
+///
+/// Whatever the policy, what a retention rule has expired is given back first, and so is what every
+/// consumer of a [`Hold`] has committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnFull {
+    /// Refuses it as [`OutOfSpace`](crate::ErrorKind::OutOfSpace). The log is as before, and the
+    /// next append works once there is room.
+    #[default]
+    Reject,
+    /// Deletes the oldest sealed segment, whoever has not read it, and counts what was dropped.
+    DropOldest,
+    /// Waits this long for retention, consumers or somebody else to make room, and refuses then.
+    #[serde(rename = "block_ms", with = "millis")]
+    Block(Duration),
+}
+
+/// Which consumers keep retention from deleting what they have not committed.
+///
+/// Only commits that are on the device count. A consumer holds from the moment it is created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Hold {
+    /// None: retention goes by size, age and number alone.
+    #[default]
+    Nobody,
+    /// Each of these: what all of them have committed is free to go.
+    Each(Vec<String>),
+    /// Every consumer and replicator that the log knows.
+    Everyone,
+    /// Any of these: what one of them has committed is free to go, as with several uplinks of which
+    /// one is enough.
+    Any(Vec<String>),
+}
+
+/// What of the options can be changed while the log is open, as it is now; the flush policy apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) retention_bytes: Option<u64>,
+    pub(crate) retention_age: Option<Duration>,
+    pub(crate) retention_records: Option<u64>,
+    pub(crate) hold: Hold,
+    pub(crate) hold_limit_bytes: Option<u64>,
+    pub(crate) hold_lag_records: Option<u64>,
+    pub(crate) budget_bytes: Option<u64>,
+    pub(crate) on_full: OnFull,
+    pub(crate) priority: u8,
+    pub(crate) thin_keep_one_in: Option<u32>,
+}
+
+impl Policy {
+    pub(crate) fn of(options: &LogOptions) -> Policy {
+        Policy {
+            retention_bytes: options.retention_bytes,
+            retention_age: options.retention_age,
+            retention_records: options.retention_records,
+            hold: options.hold.clone(),
+            hold_limit_bytes: options.hold_limit_bytes,
+            hold_lag_records: options.hold_lag_records,
+            budget_bytes: options.budget_bytes,
+            on_full: options.on_full,
+            priority: options.priority,
+            thin_keep_one_in: options.thin_keep_one_in,
+        }
+    }
+}
+
+impl LogOptions {
+    /// Keeps at least so many bytes of batches: the oldest sealed segments go as long as what stays
+    /// behind them is as large; no bound unless set. Kafka's `retention.bytes`: a log is up to a
+    /// segment larger. For a bound that is never exceeded see [`LogOptions::budget_bytes`].
+    pub fn retention_bytes(mut self, bytes: u64) -> LogOptions {
+        self.retention_bytes = Some(bytes);
+        self
+    }
+
+    /// Deletes sealed segments once their youngest record is this old by the log clock, which no
+    /// jump of the wall clock moves; no bound unless set (`retention_ms`). What times the records
+    /// carry does not matter. An active segment is sealed when its oldest record is this old.
+    pub fn retention_age(mut self, age: Duration) -> LogOptions {
+        self.retention_age = Some(age);
+        self
+    }
+
+    /// Keeps at least so many of the newest records; sealed segments below them go; no bound unless
+    /// set.
+    pub fn retention_records(mut self, records: u64) -> LogOptions {
+        self.retention_records = Some(records);
+        self
+    }
+
+    /// Which consumers keep retention from deleting what they have not committed;
+    /// [`Hold::Nobody`] unless set. It does not bind [`OnFull::DropOldest`] and
+    /// [`Log::delete_records`](crate::Log::delete_records).
+    pub fn hold(mut self, hold: Hold) -> LogOptions {
+        self.hold = hold;
+        self
+    }
+
+    /// A hold keeps no more than so many bytes of batches: what lies before the newest ones follows
+    /// the retention rules again, whoever holds it; no bound unless set.
+    pub fn hold_limit_bytes(mut self, bytes: u64) -> LogOptions {
+        self.hold_limit_bytes = Some(bytes);
+        self
+    }
+
+    /// A consumer holds no more than so many records before the log end: one that lags further holds
+    /// the newest ones of them only; no bound unless set.
+    pub fn hold_lag_records(mut self, records: u64) -> LogOptions {
+        self.hold_lag_records = Some(records);
+        self
+    }
+
+    /// The most bytes of disk that all files of the log take together, in whole blocks, those that
+    /// are deleted but still read included; no bound unless set. Never exceeded: what an append
+    /// does when it is used up is up to [`LogOptions::on_full`]. A part is kept back for the
+    /// checkpoint, so that deleting and committing always work.
+    ///
+    /// Opening is refused where it leaves no room for two segments: the one that is appended to and
+    /// its successor.
+    pub fn budget_bytes(mut self, bytes: u64) -> LogOptions {
+        self.budget_bytes = Some(bytes);
+        self
+    }
+
+    /// What an append does when the budget or the disk is full; [`OnFull::Reject`] unless set.
+    pub fn on_full(mut self, policy: OnFull) -> LogOptions {
+        self.on_full = policy;
+        self
+    }
+
+    /// In a store whose budget is used up: of the logs with [`OnFull::DropOldest`], those with the
+    /// lowest number lose their oldest segments first, and none loses any for one of a lower number;
+    /// 100 unless set.
+    pub fn priority(mut self, priority: u8) -> LogOptions {
+        self.priority = priority;
+        self
+    }
+
+    /// With [`OnFull::DropOldest`]: thins the older half of the log before anything is dropped
+    /// whole, so that of its sealed segments one in so many stays, 2 or more; off unless set.
+    ///
+    /// Of the others an empty batch stays that stands over their offsets: readers pass over it, and
+    /// a consumer counts what it missed.
+    pub fn thin_keep_one_in(mut self, segments: u32) -> LogOptions {
+        self.thin_keep_one_in = Some(segments);
+        self
+    }
+
+    /// Refuses what cannot work, by name.
+    pub(crate) fn check_policy(&self) -> Result<()> {
+        let zero = |what: &str| Err(Error::invalid(format!("{what} is 0, allowed is 1 or more")));
+        if self.retention_age.is_some_and(|age| age < Duration::from_millis(1)) {
+            return zero("retention_ms");
+        }
+        if self.retention_records == Some(0) {
+            return zero("retention_records");
+        }
+        if self.hold_lag_records == Some(0) {
+            return zero("hold_lag_records");
+        }
+        if let Some(n @ (0 | 1)) = self.thin_keep_one_in {
+            return Err(Error::invalid(format!("thin_keep_one_in is {n}, allowed is 2 or more")));
+        }
+        let named = match &self.hold {
+            Hold::Each(names) | Hold::Any(names) => Some(names),
+            Hold::Nobody | Hold::Everyone => None,
+        };
+        match named {
+            Some(names) if names.is_empty() => {
+                Err(Error::invalid("hold names no consumer; nobody says that"))
+            }
+            Some(names) if names.len() > limits::CONSUMERS_MAX => Err(Error::invalid(format!(
+                "hold names {} consumers, a log has room for {}",
+                names.len(),
+                limits::CONSUMERS_MAX
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
