@@ -396,6 +396,12 @@ fn least_slot_bytes(env: &Env) -> usize {
     env.torn_bytes.map_or(CHECKPOINT_SLOT_BYTES, |_| TORN_BYTES_MAX / SLOTS)
 }
 
+/// What a new checkpoint's file takes.
+pub(crate) fn least_bytes(tears: bool) -> u64 {
+    let slot = if tears { TORN_BYTES_MAX / SLOTS } else { CHECKPOINT_SLOT_BYTES };
+    (AREAS * SLOTS * slot) as u64
+}
+
 fn map_file(
     env: &Env,
     file: &Arc<dyn StorageFile>,

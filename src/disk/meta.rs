@@ -28,6 +28,8 @@ pub(crate) struct Meta {
     pub(crate) seal: bool,
     /// The log this one is a mirror of.
     pub(crate) source: Option<LogId>,
+    /// The store by whose clock the log's ages are kept. The checkpoint does not repeat it.
+    pub(crate) store: Option<LogId>,
 }
 
 /// What was found under the name.
@@ -46,6 +48,9 @@ impl Meta {
         if let Some(source) = self.source {
             text.push_str(&format!("source={source}\n"));
         }
+        if let Some(store) = self.store {
+            text.push_str(&format!("store={store}\n"));
+        }
         let checksum = crc32(text.as_bytes());
         text.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
         text
@@ -61,13 +66,15 @@ impl Meta {
         if checksum.is_some_and(|found| found != expected) {
             return Ok(None);
         }
-        let (mut format, mut log_id, mut seal, mut source) = (None, None, None, None);
+        let (mut format, mut log_id, mut seal) = (None, None, None);
+        let (mut source, mut store) = (None, None);
         for line in body.lines() {
             match line.split_once('=') {
                 Some(("format", value)) => format = value.parse::<u32>().ok(),
                 Some(("log_id", value)) => log_id = value.parse().ok(),
                 Some(("seal", value)) => seal = Some(value == "on"),
                 Some(("source", value)) => source = value.parse().ok(),
+                Some(("store", value)) => store = value.parse().ok(),
                 _ => {}
             }
         }
@@ -79,7 +86,7 @@ impl Meta {
         }
         let whole = checksum.is_some() && format == Some(FORMAT);
         Ok(match (log_id, seal) {
-            (Some(log_id), Some(seal)) if whole => Some(Meta { log_id, seal, source }),
+            (Some(log_id), Some(seal)) if whole => Some(Meta { log_id, seal, source, store }),
             _ => None,
         })
     }
@@ -147,6 +154,7 @@ mod tests {
             log_id: LogId::from_bytes([7; 16]),
             seal: true,
             source: Some(LogId::from_bytes([9; 16])),
+            store: Some(LogId::from_bytes([11; 16])),
         };
         let text = meta.to_text();
         assert_eq!(Meta::parse(&text).unwrap(), Some(meta));

@@ -7,10 +7,13 @@ pub(crate) mod aside;
 pub(crate) mod checkpoint;
 pub(crate) mod index_file;
 pub(crate) mod meta;
+pub(crate) mod metered;
 pub(crate) mod names;
 pub(crate) mod pins;
 pub(crate) mod segment;
 pub(crate) mod set;
+#[allow(dead_code, reason = "the store uses it")]
+pub(crate) mod space;
 pub(crate) mod state;
 pub(crate) mod target;
 pub(crate) mod times;

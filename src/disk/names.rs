@@ -55,6 +55,17 @@ pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, Part)> {
     digits.parse().ok().map(|base| (Offset::new(base), part))
 }
 
+/// Whether a log makes files of this name.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let made = name.strip_suffix(NEW_SUFFIX).unwrap_or(name);
+    made == META
+        || made == CHECKPOINT
+        || name == SEGMENT_NEXT
+        || name == SEGMENT_AHEAD
+        || parse_segment_file(made).is_some()
+        || parse_aside_file(made).is_some()
+}
+
 /// The name under which something is kept that a cut at `cut` took from the segment at `base`.
 pub(crate) fn aside_file(cut: Offset, base: Offset) -> String {
     format!("{:020}-{:020}{ASIDE_SUFFIX}", cut.get(), base.get())

@@ -265,6 +265,7 @@ impl State {
             log_id,
             seal: flags & FLAG_SEAL != 0,
             source: (flags & FLAG_SOURCE != 0).then_some(source),
+            store: None,
         };
         let (log_start, recovery_point, cut) =
             (fields.offset()?, fields.offset()?, fields.offset()?);
@@ -395,6 +396,7 @@ mod tests {
                 log_id: LogId::from_bytes([3; 16]),
                 seal: true,
                 source: Some(LogId::from_bytes([4; 16])),
+                store: None,
             },
             log_start: Offset::new(10),
             recovery_point: Offset::new(900),

@@ -84,7 +84,7 @@ impl Inner {
     /// Does what is due or worth doing ahead; says when to look again, if nobody appends before.
     ///
     /// What fails here fails again, and is reported, in the call that needs it.
-    fn work_ahead(&self) -> Option<Duration> {
+    pub(crate) fn work_ahead(&self) -> Option<Duration> {
         if self.is_closed() || self.failure.get().is_some() {
             return None;
         }
@@ -163,10 +163,27 @@ impl Inner {
     /// it. `first` says that nothing waited for a flush before.
     #[inline]
     pub(crate) fn left_to_background(&self, first: bool) -> bool {
-        let Some(background) = self.background.get() else { return false };
-        if first && matches!(self.options.flush, FlushPolicy::Interval(_)) {
-            background.wake();
+        let helped = self.has_helper();
+        if helped && first && matches!(self.options.flush, FlushPolicy::Interval(_)) {
+            self.wake_helper();
         }
-        true
+        helped
+    }
+
+    /// Whether a thread does what is due: the log's own, or its store's.
+    #[inline]
+    pub(crate) fn has_helper(&self) -> bool {
+        match &self.host {
+            None => self.background.get().is_some(),
+            Some(host) => host.keeper.is_running(),
+        }
+    }
+
+    pub(crate) fn wake_helper(&self) {
+        match (&self.host, self.background.get()) {
+            (Some(host), _) => host.keeper.wake(host.log),
+            (None, Some(background)) => background.wake(),
+            (None, None) => {}
+        }
     }
 }

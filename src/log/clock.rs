@@ -4,11 +4,13 @@
 //! included. What passed between two runs is added from the wall clock, but only once that is known
 //! to be right at both ends: the log clock may run slow, never fast.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::disk::state::{ClockAnchor, ClockSample, ClockState, State};
+use crate::log::host::Host;
 use crate::log::{Inner, Log};
 use crate::sys::{Residence, Storage};
 use crate::words::limits;
@@ -98,6 +100,27 @@ impl LogClock {
             anchor: anchored.anchor,
             anchor_of_boot: anchored.of_this_boot,
         }
+    }
+}
+
+impl Host {
+    /// The store's clock, for a log whose state is `state`. Where its moments were taken by another
+    /// clock, or by this one before it lost what it knew, they are moved so that nothing gets older
+    /// by it.
+    pub(crate) fn adopt_clock(
+        &self,
+        storage: &dyn Storage,
+        state: &mut State,
+        residence: Option<Residence>,
+    ) -> Arc<LogClock> {
+        let own = LogClock::resume(storage, state, residence).now(storage);
+        let moved = self.clock.now(storage).saturating_sub(own);
+        if moved < 0 || state.meta.store != Some(self.store_id) {
+            for sample in &mut state.samples {
+                sample.log_clock = sample.log_clock.saturating_add(moved);
+            }
+        }
+        Arc::clone(&self.clock)
     }
 }
 

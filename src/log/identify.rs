@@ -22,6 +22,7 @@ pub(super) fn identify(
     (found, loaded): (Found, &mut checkpoint::Loaded),
     bases: &[Offset],
     options: &LogOptions,
+    store: Option<LogId>,
     report: &mut RecoveryReport,
 ) -> Result<Meta> {
     let (storage, dir) = (&*env.storage, &*env.dir);
@@ -50,7 +51,7 @@ pub(super) fn identify(
             report.created = bases.is_empty();
             sync_name_of(storage, dir)?;
             let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
-            let meta = Meta { log_id, seal, source: options.mirror_of };
+            let meta = Meta { log_id, seal, source: options.mirror_of, store };
             meta.write(storage, dir)?;
             meta
         }

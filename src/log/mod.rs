@@ -14,6 +14,9 @@ pub(crate) mod export;
 mod fit;
 mod flush;
 pub(crate) mod follow;
+pub(crate) mod full;
+#[allow(dead_code, reason = "the store uses it")]
+pub(crate) mod host;
 mod identify;
 pub(crate) mod inspect;
 pub(crate) mod memory;
@@ -24,6 +27,7 @@ pub(crate) mod policy;
 pub(crate) mod read;
 mod recover;
 pub(crate) mod report;
+mod retention;
 mod rewrite;
 mod scan;
 pub(crate) mod snapshot;
@@ -36,6 +40,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -49,18 +54,20 @@ use crate::disk::Env;
 use crate::disk::checkpoint::Checkpoint;
 use crate::disk::meta::Meta;
 use crate::disk::set::SegmentSet;
+use crate::disk::space::Space;
 use crate::disk::state::State;
-use crate::log::background::{Background, Closer};
+use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
 use crate::log::flush::Group;
+use crate::log::host::Host;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
 use crate::log::policy::Policy;
 use crate::log::report::RecoveryReport;
 use crate::log::stats::Tally;
 use crate::log::write::Writer;
-use crate::sys::{Event, Process};
+use crate::sys::{Event, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -121,8 +128,10 @@ pub enum OffsetSpec {
 #[derive(Clone)]
 pub struct Log {
     pub(crate) inner: Arc<Inner>,
-    /// With a thread of its own, which holds the log too: closes it with the last handle.
-    _closer: Option<Arc<Closer>>,
+    /// What has to live as long as a handle does: of a log with a thread of its own, which holds the
+    /// log too, what closes it with the last one; of a log in a store, that.
+    #[allow(dead_code, reason = "the store uses it")]
+    pub(crate) keeper: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What all handles of one log share.
@@ -161,7 +170,13 @@ pub(crate) struct Inner {
     readers: AtomicUsize,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
-    clock: LogClock,
+    clock: Arc<LogClock>,
+    /// The machine, for clocks that every append reads.
+    clocks: Arc<dyn Storage>,
+    /// What the files take, and may take.
+    pub(crate) space: Arc<Space>,
+    /// The store it is part of.
+    pub(crate) host: Option<Host>,
     /// Who opened it: a forked child has the handle too, but not the log.
     process: Process,
     /// The log's own thread, if one was asked for.

@@ -13,13 +13,17 @@ use parking_lot::{Mutex, RwLock};
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{self, Checkpoint};
 use crate::disk::meta::Meta;
+use crate::disk::metered::Metered;
 use crate::disk::names::{self, Part};
 use crate::disk::set::SegmentSet;
+use crate::disk::space::Space;
 use crate::disk::state::State;
 use crate::disk::{Env, create_dir_synced, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::flush::Group;
+use crate::log::full;
+use crate::log::host::{CoveredDir, Host};
 use crate::log::identify::identify;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
@@ -30,6 +34,7 @@ use crate::log::write::Writer;
 use crate::log::{Durable, Inner, Log, OwnLines, fit};
 use crate::sys::{Event, FileKind, LockedDir, Medium, OsStorage, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::offset::Offset;
 
 /// Opens on the operating system.
 pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Log> {
@@ -38,11 +43,36 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Log> {
 
 pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Log> {
     let (dir, lock) = lock_dir(&*storage, dir)?;
+    open_locked(storage, dir, lock, None, options)
+}
+
+/// Opens a log of a store, which has the lock.
+#[allow(dead_code, reason = "the store uses it")]
+pub(crate) fn open_in(
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    host: Host,
+    options: LogOptions,
+) -> Result<Log> {
+    target::check_finished(&*storage, &dir)?;
+    let lock = Box::new(CoveredDir::new(Arc::clone(&storage), dir.clone()));
+    open_locked(storage, dir, lock, Some(host), options)
+}
+
+fn open_locked(
+    clocks: Arc<dyn Storage>,
+    dir: PathBuf,
+    lock: Box<dyn LockedDir>,
+    host: Option<Host>,
+    options: LogOptions,
+) -> Result<Log> {
     let mut report = RecoveryReport::default();
-    let medium = storage.medium(&dir);
+    let medium = clocks.medium(&dir);
     let torn_bytes = choose_media(&medium, &options, &mut report);
+    let space = full::begin_space(&*clocks, &dir, &options, host.as_ref(), torn_bytes.is_some())?;
+    let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space));
     let mut env = Env {
-        storage,
+        storage: Arc::new(storage),
         dir,
         names: Some(lock),
         seal: Seal::NONE,
@@ -61,22 +91,17 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
     memory.check(&options).map_err(|error| error.at(&env.dir))?;
     remove_unfinished(&env, &listing.unfinished)?;
     report.checkpoint_slots_damaged = loaded.damaged_slots as u64;
-    let meta = identify(&env, (found, &mut loaded), &listing.bases, &options, &mut report)?;
+    let store = host.as_ref().map(|host| host.store_id);
+    let of = (found, &mut loaded);
+    let mut meta = identify(&env, of, &listing.bases, &options, store, &mut report)?;
     if meta.seal {
         env.seal = Seal::of(meta.log_id);
     }
     report.checkpoint_lost = loaded.state.is_none() && !listing.bases.is_empty();
     let first = listing.bases.first().copied().unwrap_or_default();
-    let mut state = loaded.state.clone().unwrap_or_else(|| State::new(meta, first));
-    state.meta = meta;
-    state.open_number += 1;
-    let residence = env.storage.residence(&env.dir);
-    let clock = LogClock::resume(&*env.storage, &state, residence);
-    let kept = options.recovery == RecoveryMode::Auto
-        && residence.is_some()
-        && state.residence == residence;
-    state.residence = residence;
-    state.clock = clock.state(&*env.storage);
+    let adopted = store.is_some() && meta.store != store;
+    let (mut state, clock, kept) =
+        resume(&env, loaded.state.as_ref(), (meta, first), host.as_ref(), &options);
     // A new log's checkpoint comes before its first segment, so that a crash in between is not
     // taken for a lost one.
     let created = match report.created {
@@ -90,17 +115,47 @@ pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions
         Some(file) => file,
         None => Checkpoint::open(&env, &loaded, &state)?,
     };
-    if !report.clean || !deleted.0.is_empty() {
+    if !report.clean || !deleted.0.is_empty() || adopted {
         // What was found and decided has to survive, so that the next open decides the same (I12).
         fit::write_synced(&mut file, &env, &mut state)?;
     }
+    if adopted {
+        // Behind the moments that were moved: a crash in between moves them by nothing.
+        meta.store = store;
+        meta.write(&*env.storage, &env.dir)?;
+    }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
-    let log = assemble(env, (options, memory), (meta, state, clock), file, found, report);
-    if !log.inner.options.background {
+    let around = Around { clocks, space, clock, host };
+    let log = assemble(env, around, (options, memory), (meta, state), (file, found), report);
+    if !log.inner.options.background || log.inner.host.is_some() {
         return Ok(log);
     }
     let closer = Background::start(&log.inner)?;
-    Ok(Log { _closer: Some(closer), ..log })
+    Ok(Log { keeper: Some(closer), ..log })
+}
+
+/// The state and the clock that the log goes on with, and whether the page cache was never lost.
+fn resume(
+    env: &Env,
+    loaded: Option<&State>,
+    (meta, first): (Meta, Offset),
+    host: Option<&Host>,
+    options: &LogOptions,
+) -> (State, Arc<LogClock>, bool) {
+    let mut state = loaded.cloned().unwrap_or_else(|| State::new(meta, first));
+    state.meta = meta;
+    state.open_number += 1;
+    let residence = env.storage.residence(&env.dir);
+    let clock = match host {
+        Some(host) => host.adopt_clock(&*env.storage, &mut state, residence),
+        None => Arc::new(LogClock::resume(&*env.storage, &state, residence)),
+    };
+    let kept = options.recovery == RecoveryMode::Auto
+        && residence.is_some()
+        && state.residence == residence;
+    state.residence = residence;
+    state.clock = clock.state(&*env.storage);
+    (state, clock, kept)
 }
 
 /// The directory, made if it is not there, and its lock.
@@ -124,12 +179,20 @@ fn lock_dir(storage: &dyn Storage, dir: &Path) -> Result<(PathBuf, Box<dyn Locke
     Ok((dir, lock))
 }
 
+/// What a log has from elsewhere.
+struct Around {
+    clocks: Arc<dyn Storage>,
+    space: Arc<Space>,
+    clock: Arc<LogClock>,
+    host: Option<Host>,
+}
+
 fn assemble(
     env: Env,
+    Around { clocks, space, clock, host }: Around,
     (options, memory): (LogOptions, MemoryPlan),
-    (meta, state, clock): (Meta, State, LogClock),
-    file: Checkpoint,
-    found: Recovered,
+    (meta, state): (Meta, State),
+    (file, found): (Checkpoint, Recovered),
     report: RecoveryReport,
 ) -> Log {
     let now = env.storage.now_mono();
@@ -155,7 +218,8 @@ fn assemble(
         tail_unsaved: env.torn_bytes.is_some(),
     };
     let segments = SegmentSet::new(list);
-    segments.keep_at_most(memory.sealed_max(0));
+    let most = host.as_ref().map_or(usize::MAX, |host| host.sealed_max);
+    segments.keep_at_most(memory.sealed_max(0).min(most));
     let inner = Inner {
         segments,
         log_start: AtomicI64::new(state.log_start.get()),
@@ -181,11 +245,14 @@ fn assemble(
         memory,
         readers: AtomicUsize::new(0),
         policy: RwLock::new(Arc::new(Policy::of(&options))),
+        clocks,
+        space,
+        host,
         env,
         options,
         meta,
     };
-    Log { inner: Arc::new(inner), _closer: None }
+    Log { inner: Arc::new(inner), keeper: None }
 }
 
 /// How far a power cut may reach around a rewritten sector, and why.

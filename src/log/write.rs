@@ -162,7 +162,7 @@ impl Inner {
         expected: Option<Offset>,
     ) -> Result<Offset> {
         with_buffer(|buffer| {
-            let now = self.env.storage.now_wall();
+            let now = self.clocks.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
             encoder.push(record, now).map_err(|found| self.too_large(found))?;
             let max_timestamp = encoder.finish();
@@ -178,7 +178,7 @@ impl Inner {
         expected: Option<Offset>,
     ) -> Result<Range<Offset>> {
         with_buffer(|buffer| {
-            let now = self.env.storage.now_wall();
+            let now = self.clocks.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
             for record in records {
                 if encoder.count() == i32::MAX {
@@ -225,18 +225,27 @@ impl Inner {
         if self.meta.source.is_some() {
             return Err(self.tally.refused(self.mirror_refusal()));
         }
-        let mut writer = self.lock_writer()?;
-        if let Some(expected) = expected {
-            self.check_expected(&mut writer, expected)
-                .map_err(|error| self.tally.refused(error))?;
+        let mut patience = None;
+        loop {
+            let mut writer = self.lock_writer()?;
+            if let Some(expected) = expected {
+                self.check_expected(&mut writer, expected)
+                    .map_err(|error| self.tally.refused(error))?;
+            }
+            match self.write_batch(&mut writer, batch, count, max_timestamp) {
+                Ok(offsets) => {
+                    let waiting = Waiting::of(&writer, batch.len());
+                    drop(writer);
+                    self.after_append(&waiting, offsets.end)?;
+                    return Ok(offsets);
+                }
+                Err(error) => {
+                    drop(writer);
+                    self.make_room(error, &mut patience)
+                        .map_err(|error| self.tally.refused(error))?;
+                }
+            }
         }
-        let offsets = self
-            .write_batch(&mut writer, batch, count, max_timestamp)
-            .map_err(|error| self.tally.refused(error))?;
-        let waiting = Waiting::of(&writer, batch.len());
-        drop(writer);
-        self.after_append(&waiting, offsets.end)?;
-        Ok(offsets)
     }
 
     /// What follows an append that ended at `end`, the lock given back: waiters are woken, and the
@@ -297,10 +306,8 @@ impl Inner {
         };
         writer.active.append(batch, last, max_timestamp, pace)?;
         writer.since_flush += batch.len();
-        if std::mem::take(&mut writer.active.behind)
-            && let Some(background) = self.background.get()
-        {
-            background.wake();
+        if std::mem::take(&mut writer.active.behind) {
+            self.wake_helper();
         }
         writer.appended.records += u64::from(count.unsigned_abs());
         writer.appended.batches += 1;
@@ -364,7 +371,7 @@ impl Inner {
     /// Sees once a second whether the active segment is old enough; flushes look as well.
     #[inline]
     fn look_at_age(&self) {
-        let now = u64::try_from(self.env.storage.now_mono().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.clocks.now_mono().as_millis()).unwrap_or(u64::MAX);
         let last = self.age_looked_at_ms.load(Ordering::Relaxed);
         if now.saturating_sub(last) >= limits::AGE_CHECK_MILLIS {
             self.age_looked_at_ms.store(now, Ordering::Relaxed);
@@ -403,7 +410,7 @@ impl Inner {
         if writer.unsynced.len() >= limits::UNSYNCED_SEGMENTS_MAX {
             self.sync_oldest(writer)?;
         }
-        let now = self.env.storage.now_mono();
+        let now = self.clocks.now_mono();
         let busy = self.is_busy(writer);
         let next = match writer.ahead.take() {
             Some(ahead) => ahead,
@@ -437,7 +444,7 @@ impl Inner {
     /// left to do. Handing a segment's pages over takes milliseconds: the log's own thread does it
     /// where there is one, and where nobody knows when a flush comes it is left to that.
     fn hint_write_out(&self, writer: &mut Writer, sealed: &Arc<SegmentData>) {
-        if self.background.get().is_some() {
+        if self.has_helper() {
             writer.write_out = Some(Arc::clone(sealed));
         } else if self.options.flush != FlushPolicy::Manual {
             sealed.start_write_out();
@@ -446,13 +453,13 @@ impl Inner {
 
     /// Whether the active segment fills so quickly that the next one is worth being made whole.
     pub(crate) fn is_busy(&self, writer: &Writer) -> bool {
-        let took = self.env.storage.now_mono().saturating_sub(writer.active_since);
+        let took = self.clocks.now_mono().saturating_sub(writer.active_since);
         took < Duration::from_secs(limits::BUSY_SEGMENT_SECONDS)
     }
 
     /// How long ago the last flush ended, by the rising clock.
     pub(crate) fn since_flush(&self) -> Duration {
         let last = Duration::from_millis(self.flushed_at_ms.load(Ordering::Relaxed));
-        self.env.storage.now_mono().saturating_sub(last)
+        self.clocks.now_mono().saturating_sub(last)
     }
 }

@@ -4,11 +4,12 @@
 //! references into it stay true; above it only the one [`MapWriter`] stores.
 #![expect(unsafe_code, reason = "raw maps; every block has its proof")]
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 const PAGE_BYTES: usize = 4096;
 /// How much is brought into memory at once for who reads in order: much more costs memory for
@@ -47,6 +48,8 @@ pub(crate) struct Map {
     published: OwnLine,
     /// A bit for each stretch that was read ahead already.
     read_ahead: AtomicU64,
+    /// What lives as long as the map.
+    kept: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What each append writes, away from what readers write: the count of those who hold the map.
@@ -73,7 +76,13 @@ impl Map {
         let (base, length) = (region.base(), region.length());
         assert!(published <= length, "what is published lies inside the map");
         let published = OwnLine(AtomicUsize::new(published));
-        Map { region, base, length, published, read_ahead: AtomicU64::new(0) }
+        let (read_ahead, kept) = (AtomicU64::new(0), OnceLock::new());
+        Map { region, base, length, published, read_ahead, kept }
+    }
+
+    /// Keeps this alive as long as the map; only the first one counts.
+    pub(crate) fn keep_alive(&self, what: Arc<dyn Any + Send + Sync>) {
+        let _ = self.kept.set(what);
     }
 
     /// To be called by who reads on from `position`: has what follows brought into memory in large

@@ -85,6 +85,12 @@ pub(crate) const READER_MEMORY_BYTES: usize = 4 << 10;
 /// The stack of the log's own thread, as far as it is used.
 pub(crate) const THREAD_MEMORY_BYTES: usize = 64 << 10;
 
+/// What a file's space is counted in: the block of common filesystems.
+pub(crate) const BLOCK_BYTES: u64 = 4 << 10;
+/// How long an append that waits for room sleeps before it looks again.
+pub(crate) const FULL_POLL_MILLIS: u64 = 50;
+/// From so many files on that were open, those that are not any more are forgotten.
+pub(crate) const METERED_FILES_SWEPT: usize = 64;
 /// Which logs of a full store lose segments first, unless the options say otherwise.
 pub(crate) const PRIORITY_DEFAULT: u8 = 100;
 

@@ -29,7 +29,7 @@ fn state(recovery_point: i64) -> State {
     State {
         recovery_point: Offset::new(recovery_point),
         ..State::new(
-            Meta { log_id: LogId::from_bytes([1; 16]), seal: true, source: None },
+            Meta { log_id: LogId::from_bytes([1; 16]), seal: true, source: None, store: None },
             Offset::ZERO,
         )
     }

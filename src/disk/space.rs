@@ -1,0 +1,220 @@
+//! How much of the disk the files of one directory take, and may take.
+//!
+//! Floor 3. A file's blocks are taken before it grows and given back after it shrank or went, so
+//! that the disk never holds more than is counted here. A log's space may lie in a store's.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::sys::Event;
+use crate::words::error::Error;
+use crate::words::limits;
+
+/// Whose budget it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    Log,
+    Store,
+}
+
+/// What space is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// What is appended: leaves the reserve alone.
+    Records,
+    /// The checkpoint, indexes, what recovery needs: may take the reserve.
+    Upkeep,
+}
+
+/// A bound, and what is taken of it; in bytes of whole blocks.
+#[derive(Debug)]
+pub(crate) struct Space {
+    level: Level,
+    /// Below zero where files go that were never counted: then it is no measure of anything.
+    used: AtomicI64,
+    limit: AtomicU64,
+    reserve: AtomicU64,
+    /// The space that this one lies in.
+    above: Option<Arc<Space>>,
+    /// Something was given back.
+    freed: Event,
+}
+
+impl Space {
+    /// Without a bound, nothing taken.
+    pub(crate) fn new(level: Level, above: Option<Arc<Space>>) -> Space {
+        Space {
+            level,
+            used: AtomicI64::new(0),
+            limit: AtomicU64::new(u64::MAX),
+            reserve: AtomicU64::new(0),
+            above,
+            freed: Event::default(),
+        }
+    }
+
+    /// Bounds it from now on, with so much of that kept back from records. What is above the bound
+    /// already stays.
+    pub(crate) fn set_limit(&self, limit: Option<u64>, reserve: u64) {
+        self.reserve.store(reserve, Ordering::Relaxed);
+        self.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.freed.announce();
+    }
+
+    /// The bound, if there is one.
+    pub(crate) fn limit(&self) -> Option<u64> {
+        Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != u64::MAX)
+    }
+
+    /// Bytes that are taken.
+    pub(crate) fn used(&self) -> u64 {
+        u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The space that this one lies in.
+    pub(crate) fn above(&self) -> Option<&Arc<Space>> {
+        self.above.as_ref()
+    }
+
+    /// Says how much is really taken; the space above learns the difference.
+    pub(crate) fn settle(&self, actual: u64) {
+        let actual = i64::try_from(actual).unwrap_or(i64::MAX);
+        let before = self.used.swap(actual, Ordering::Relaxed);
+        if let Some(above) = &self.above {
+            above.used.fetch_add(actual - before, Ordering::Relaxed);
+        }
+        self.freed.announce();
+    }
+
+    /// Begins with what is known to be taken, and counted above already.
+    pub(crate) fn begin_with(&self, used: u64) {
+        self.used.store(i64::try_from(used).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Takes bytes, or says whose budget has no room for them.
+    pub(crate) fn take(&self, bytes: u64, purpose: Use) -> io::Result<()> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let reserve = match purpose {
+            Use::Records => self.reserve.load(Ordering::Relaxed),
+            Use::Upkeep => 0,
+        };
+        let most = i64::try_from(limit.saturating_sub(reserve)).unwrap_or(i64::MAX);
+        let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            let then = used.checked_add(wanted)?;
+            (then <= most).then_some(then)
+        });
+        if let Err(used) = taken {
+            let over = OverBudget { level: self.level, limit, reserve, used, wanted };
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, over));
+        }
+        match &self.above {
+            Some(above) => above.take(bytes, purpose).inspect_err(|_| {
+                self.used.fetch_sub(wanted, Ordering::Relaxed);
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives bytes back.
+    pub(crate) fn give(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.used.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.freed.announce_if_awaited();
+        if let Some(above) = &self.above {
+            above.give(bytes);
+        }
+    }
+
+    /// To be read before looking for room, for [`Space::wait_since`].
+    pub(crate) fn generation(&self) -> u32 {
+        self.freed.generation()
+    }
+
+    /// Waits until something was given back since `seen` was read, at most so long.
+    pub(crate) fn wait_since(&self, seen: u32, most: Duration) {
+        self.freed.wait(seen, Some(most));
+    }
+}
+
+/// A file's length in whole blocks.
+pub(crate) fn blocks(length: u64) -> u64 {
+    length.div_ceil(limits::BLOCK_BYTES).saturating_mul(limits::BLOCK_BYTES)
+}
+
+/// A budget has no room.
+#[derive(Debug)]
+struct OverBudget {
+    level: Level,
+    limit: u64,
+    reserve: u64,
+    used: i64,
+    wanted: i64,
+}
+
+impl std::error::Error for OverBudget {}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = match self.level {
+            Level::Log => "log",
+            Level::Store => "store",
+        };
+        let OverBudget { limit, used, wanted, .. } = self;
+        write!(f, "the budget of the {whose}, {limit} bytes, has {used} taken")?;
+        if self.reserve > 0 {
+            write!(f, " and {} in reserve", self.reserve)?;
+        }
+        write!(f, ", {wanted} more are wanted")
+    }
+}
+
+/// Whose budget refused what failed with this error; `None` if none did.
+pub(crate) fn over_budget(error: &Error) -> Option<Level> {
+    let source = error.source()?.downcast_ref::<io::Error>()?;
+    source.get_ref()?.downcast_ref::<OverBudget>().map(|over| over.level)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_space_is_never_taken_beyond_its_bound_nor_beyond_that_of_the_one_above() {
+        let store = Arc::new(Space::new(Level::Store, None));
+        store.set_limit(Some(100), 10);
+        let (a, b) = (
+            Space::new(Level::Log, Some(Arc::clone(&store))),
+            Space::new(Level::Log, Some(Arc::clone(&store))),
+        );
+        a.set_limit(Some(60), 0);
+        assert!(a.take(60, Use::Records).is_ok());
+        let own = a.take(1, Use::Records).unwrap_err();
+        let own = Error::io("x", Path::new("/"), own);
+        assert_eq!(over_budget(&own), Some(Level::Log));
+        assert!(b.take(30, Use::Records).is_ok());
+        let above = Error::io("x", Path::new("/"), b.take(1, Use::Records).unwrap_err());
+        assert_eq!(over_budget(&above), Some(Level::Store));
+        assert!(above.to_string().contains("100 bytes, has 90 taken and 10 in reserve"), "{above}");
+        assert!(b.take(10, Use::Upkeep).is_ok(), "the reserve is there for upkeep");
+        assert_eq!((a.used(), b.used(), store.used()), (60, 40, 100));
+        b.give(40);
+        a.settle(20);
+        assert_eq!((a.used(), b.used(), store.used()), (20, 0, 20));
+        let device = Error::io("x", Path::new("/"), io::Error::from_raw_os_error(28));
+        assert_eq!(over_budget(&device), None);
+    }
+
+    #[test]
+    fn lengths_count_in_whole_blocks() {
+        assert_eq!([0, 1, 4096, 4097].map(blocks), [0, 4096, 4096, 8192]);
+    }
+}

@@ -1,0 +1,140 @@
+//! What happens when there is no room: in the log's budget, in its store's, or on the device.
+//!
+//! Floor 4. An append that found none has given its locks back before it comes here (I10), and
+//! tries again when something was freed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::index::{INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES, entries_max};
+use crate::disk::space::{Level, Space, blocks, over_budget};
+use crate::disk::{checkpoint, names};
+use crate::log::Inner;
+use crate::log::host::Host;
+use crate::log::options::LogOptions;
+use crate::log::policy::OnFull;
+use crate::sys::{FileKind, Storage};
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
+
+impl Inner {
+    /// After an append that failed: frees what the policy allows and lets it be tried again, or
+    /// hands the error back. `patience` is when waiting ends, once it has begun.
+    #[cold]
+    pub(crate) fn make_room(&self, error: Error, patience: &mut Option<Duration>) -> Result<()> {
+        if error.kind() != ErrorKind::OutOfSpace || self.is_closed() {
+            return Err(error);
+        }
+        let policy = self.policy();
+        let level = over_budget(&error);
+        let seen = self.space.generation();
+        // What nobody needs goes first, whatever the policy; what cannot be freed is no news.
+        if self.expire().unwrap_or(false) {
+            return Ok(());
+        }
+        match policy.on_full {
+            OnFull::Reject => Err(error),
+            OnFull::DropOldest => match self.drop_for(level, policy.priority) {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(error),
+            },
+            OnFull::Block(most) => {
+                let now = self.clocks.now_mono();
+                let until = *patience.get_or_insert(now.saturating_add(most));
+                let left = until.saturating_sub(now);
+                if left.is_zero() {
+                    return Err(error);
+                }
+                // Pins and other programs tell nobody when they let go.
+                let pause = left.min(Duration::from_millis(limits::FULL_POLL_MILLIS));
+                self.space.wait_since(seen, pause);
+                if self.space.generation() == seen {
+                    self.clocks.slept(pause);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops what is oldest: of this log where its own budget is short, of the store's logs where
+    /// that or the device is; whether something was freed.
+    fn drop_for(&self, level: Option<Level>, priority: u8) -> Result<bool> {
+        match &self.host {
+            Some(host) if level != Some(Level::Log) => host.keeper.make_room(host.log, priority),
+            _ => Ok(self.drop_oldest()?.is_some()),
+        }
+    }
+}
+
+/// The space of a log that is about to be opened, what its files take counted if anybody asks.
+pub(super) fn begin_space(
+    storage: &dyn Storage,
+    dir: &Path,
+    options: &LogOptions,
+    host: Option<&Host>,
+    tears: bool,
+) -> Result<Arc<Space>> {
+    let space = Space::new(Level::Log, host.map(|host| Arc::clone(&host.space)));
+    let bounded = options.budget_bytes.is_some();
+    match host {
+        Some(host) => {
+            space.begin_with(host.counted);
+            if !host.is_exact {
+                space.settle(measure(storage, dir)?);
+            }
+        }
+        None if bounded => space.settle(measure(storage, dir)?),
+        None => {}
+    }
+    check_budget(options, tears).map_err(|error| error.at(dir))?;
+    space.set_limit(options.budget_bytes, reserve_bytes(options, tears));
+    Ok(Arc::new(space))
+}
+
+/// What the files in a directory take, in whole blocks; a file of somebody else by what the
+/// filesystem gave to it.
+pub(crate) fn measure(storage: &dyn Storage, dir: &Path) -> Result<u64> {
+    let looked = |error| Error::io("cannot measure the directory", dir, error);
+    let mut bytes = 0_u64;
+    for entry in storage.list(dir).map_err(looked)? {
+        let (Some(name), FileKind::File) = (entry.name, entry.kind) else { continue };
+        // One that is gone meanwhile takes nothing.
+        let size = storage.file_size(&dir.join(&name)).unwrap_or_default();
+        bytes = bytes.saturating_add(match names::is_ours(&name) {
+            true => blocks(size.length),
+            false => blocks(size.allocated),
+        });
+    }
+    Ok(bytes)
+}
+
+/// What of a budget appends leave alone: room for a checkpoint that grows, which is there twice
+/// then, and for the indexes that a roll writes.
+pub(crate) fn reserve_bytes(options: &LogOptions, tears: bool) -> u64 {
+    2 * checkpoint::least_bytes(tears) + index_bytes(options) + limits::BLOCK_BYTES
+}
+
+fn index_bytes(options: &LogOptions) -> u64 {
+    let entries = entries_max(options.index_interval_bytes, options.segment_bytes) as u64;
+    blocks(entries * INDEX_ENTRY_BYTES as u64) + blocks(entries * TIME_ENTRY_BYTES as u64)
+}
+
+/// The least a log can do with: its small files, the reserve, and two segments.
+pub(crate) fn least_budget(options: &LogOptions, tears: bool) -> u64 {
+    let segments = 2 * blocks(options.segment_bytes as u64) + index_bytes(options);
+    let small = checkpoint::least_bytes(tears) + limits::BLOCK_BYTES;
+    segments + small + reserve_bytes(options, tears)
+}
+
+fn check_budget(options: &LogOptions, tears: bool) -> Result<()> {
+    let least = least_budget(options, tears);
+    match options.budget_bytes {
+        Some(budget) if budget < least => Err(Error::invalid(format!(
+            "budget_bytes is {budget}, a log with segment_bytes {} needs {least}: two segments, \
+             their indexes, the checkpoint, and the reserve for it",
+            options.segment_bytes
+        ))),
+        _ => Ok(()),
+    }
+}
