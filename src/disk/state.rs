@@ -261,12 +261,8 @@ impl State {
         let number = u64::from_be_bytes(fields.array()?);
         let log_id = LogId::from_bytes(fields.array()?);
         let source = LogId::from_bytes(fields.array()?);
-        let meta = Meta {
-            log_id,
-            seal: flags & FLAG_SEAL != 0,
-            source: (flags & FLAG_SOURCE != 0).then_some(source),
-            store: None,
-        };
+        let source = (flags & FLAG_SOURCE != 0).then_some(source);
+        let meta = Meta { log_id, seal: flags & FLAG_SEAL != 0, source, store: None };
         let (log_start, recovery_point, cut) =
             (fields.offset()?, fields.offset()?, fields.offset()?);
         let open_number = u64::from_be_bytes(fields.array()?);

@@ -71,17 +71,7 @@ fn open_locked(
     let torn_bytes = choose_media(&medium, &options, &mut report);
     let space = full::begin_space(&*clocks, &dir, &options, host.as_ref(), torn_bytes.is_some())?;
     let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space));
-    let mut env = Env {
-        storage: Arc::new(storage),
-        dir,
-        names: Some(lock),
-        seal: Seal::NONE,
-        mapped: false,
-        segment_bytes: options.segment_bytes,
-        index_interval_bytes: options.index_interval_bytes,
-        torn_bytes,
-        memory_bounded: options.memory_limit_bytes.is_some(),
-    };
+    let mut env = begin_env(Arc::new(storage), dir, lock, torn_bytes, &options);
     // What a later version wrote is refused before anything is changed.
     let mut listing = list(&env, &mut report)?;
     let mut loaded = checkpoint::load(&env)?;
@@ -132,6 +122,26 @@ fn open_locked(
     }
     let closer = Background::start(&log.inner)?;
     Ok(Log { keeper: Some(closer), ..log })
+}
+
+fn begin_env(
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    lock: Box<dyn LockedDir>,
+    torn_bytes: Option<usize>,
+    options: &LogOptions,
+) -> Env {
+    Env {
+        storage,
+        dir,
+        names: Some(lock),
+        seal: Seal::NONE,
+        mapped: false,
+        segment_bytes: options.segment_bytes,
+        index_interval_bytes: options.index_interval_bytes,
+        torn_bytes,
+        memory_bounded: options.memory_limit_bytes.is_some(),
+    }
 }
 
 /// The state and the clock that the log goes on with, and whether the page cache was never lost.

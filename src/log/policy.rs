@@ -120,8 +120,8 @@ impl LogOptions {
         self
     }
 
-    /// A consumer holds no more than so many records before the log end: one that lags further holds
-    /// the newest ones of them only; no bound unless set.
+    /// A consumer holds no more than so many records before the log end: one that lags further
+    /// holds the newest ones of them only; no bound unless set.
     pub fn hold_lag_records(mut self, records: u64) -> LogOptions {
         self.hold_lag_records = Some(records);
         self
@@ -146,8 +146,8 @@ impl LogOptions {
     }
 
     /// In a store whose budget is used up: of the logs with [`OnFull::DropOldest`], those with the
-    /// lowest number lose their oldest segments first, and none loses any for one of a lower number;
-    /// 100 unless set.
+    /// lowest number lose their oldest segments first, and none loses any for one of a lower
+    /// number; 100 unless set.
     pub fn priority(mut self, priority: u8) -> LogOptions {
         self.priority = priority;
         self
