@@ -1,8 +1,10 @@
-//! What flash wears from: bytes written to the device per byte appended, by flush policy and mode.
+//! What flash wears from: bytes written to the device per byte appended, by flush policy and mode,
+//! beside what `LogStats::wear` counted.
 //!
 //! `cargo bench --bench wear [-- PART-OF-NAME]`, as root: each row has a filesystem of its own
 //! (ext4 in an image, on a loop device), so that the device's counter counts nothing else. The
-//! counts hold on any machine, however busy; nothing here is a time. `BENCH_READ_AHEAD_KIB` sets
+//! filesystem's journal lies on a second one, so that it is known what is the log's. The counts
+//! hold on any machine, however busy; nothing here is a time. `BENCH_READ_AHEAD_KIB` sets
 //! what the devices read ahead: the kernel makes its page cache's folios as large as that.
 #![allow(
     clippy::unwrap_used,
@@ -21,35 +23,67 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use forebay::{FlushPolicy, IoMode, Log};
+use forebay::{FlushPolicy, IoMode, Log, Wear};
 use support::table::{filter, fresh_dir};
 
 const IMAGE_BYTES: u64 = 1 << 30;
+const JOURNAL_BYTES: u64 = 32 << 20;
 const BLOCK: u64 = 4096;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A filesystem of its own on a device of its own.
 struct Disk {
     scratch: tempfile::TempDir,
-    device: String,
+    device: Loop,
+    journal: Loop,
+}
+
+/// A loop device over an image.
+struct Loop(String);
+
+impl Loop {
+    fn new(dir: &Path, name: &str, bytes: u64) -> Loop {
+        let image = dir.join(name);
+        File::create_new(&image).unwrap().set_len(bytes).unwrap();
+        Loop(said("losetup", &["--find", "--show", image.to_str().unwrap()]))
+    }
+
+    fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap()
+    }
+
+    /// Bytes written to it so far.
+    fn written(&self) -> u64 {
+        let counters = fs::read_to_string(format!("/sys/block/{}/stat", self.name())).unwrap();
+        // The seventh is sectors written, of 512 bytes each whatever the device.
+        counters.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
 }
 
 impl Disk {
     fn new() -> Disk {
         let scratch = fresh_dir();
-        let image = scratch.path().join("image");
-        File::create_new(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
         fs::create_dir(scratch.path().join("mounted")).unwrap();
-        let device = said("losetup", &["--find", "--show", image.to_str().unwrap()]);
-        let disk = Disk { scratch, device };
+        let device = Loop::new(scratch.path(), "image", IMAGE_BYTES);
+        let journal = Loop::new(scratch.path(), "journal", JOURNAL_BYTES);
+        let disk = Disk { scratch, device, journal };
         if let Ok(kib) = std::env::var("BENCH_READ_AHEAD_KIB") {
-            let name = disk.device.rsplit('/').next().unwrap();
+            let name = disk.device.name();
             fs::write(format!("/sys/block/{name}/queue/read_ahead_kb"), kib).unwrap();
         }
+        said("mkfs.ext4", &["-q", "-b", "4096", "-O", "journal_dev", &disk.journal.0]);
         // Nothing is left for the kernel to write later.
         let now = "lazy_itable_init=0,lazy_journal_init=0";
-        said("mkfs.ext4", &["-q", "-E", now, &disk.device]);
-        said("mount", &["-o", "noatime", &disk.device, disk.root().to_str().unwrap()]);
+        let journal = format!("device={}", disk.journal.0);
+        let device = &disk.device.0;
+        said("mkfs.ext4", &["-q", "-b", "4096", "-E", now, "-J", &journal, device]);
+        said("mount", &["-o", "noatime", device, disk.root().to_str().unwrap()]);
         disk
     }
 
@@ -57,15 +91,12 @@ impl Disk {
         self.scratch.path().join("mounted")
     }
 
-    /// Bytes that went to the device so far, everything written out first.
-    fn written(&self) -> u64 {
+    /// Bytes that went to the device and to the journal so far, everything written out first.
+    fn written(&self) -> (u64, u64) {
         let root = File::open(self.root()).unwrap();
         // SAFETY: the descriptor is open; no memory is passed.
         assert_eq!(unsafe { libc::syncfs(root.as_raw_fd()) }, 0);
-        let name = self.device.rsplit('/').next().unwrap();
-        let counters = fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
-        // The seventh is sectors written, of 512 bytes each whatever the device.
-        counters.split_whitespace().nth(6).unwrap().parse::<u64>().unwrap() * 512
+        (self.device.written(), self.journal.written())
     }
 }
 
@@ -73,7 +104,6 @@ impl Drop for Disk {
     fn drop(&mut self) {
         // On the way out of a failed row too; what is still mounted is then named by the next line.
         let _ = Command::new("umount").arg(self.root()).status();
-        let _ = Command::new("losetup").args(["--detach", &self.device]).status();
     }
 }
 
@@ -137,7 +167,8 @@ fn least(row: Row) -> u64 {
     blocks * BLOCK
 }
 
-fn append_all(row: Row, mode: IoMode, dir: &Path) {
+/// What the log has counted at its end.
+fn append_all(row: Row, mode: IoMode, dir: &Path) -> Wear {
     let log = Log::options().io_mode(mode).flush(row.policy).open(dir).unwrap();
     let (value, start) = (vec![b'x'; row.value_bytes], Instant::now());
     for n in 0..row.records {
@@ -147,29 +178,39 @@ fn append_all(row: Row, mode: IoMode, dir: &Path) {
         }
         log.append(&value).unwrap();
     }
+    let closed = log.clone();
     log.close().unwrap();
+    closed.stats().wear
 }
 
 /// The finished row of the table.
 fn measure(row: Row, mode_name: &str, mode: IoMode) -> String {
     let disk = Disk::new();
     let before = disk.written();
-    append_all(row, mode, &disk.root().join("log"));
+    let wear = append_all(row, mode, &disk.root().join("log"));
+    let after = disk.written();
     let appended = (row.records * row.value_bytes as u64) as f64;
-    let written = (disk.written() - before) as f64;
+    let (files, journal) = ((after.0 - before.0) as f64, (after.1 - before.1) as f64);
+    let counted = wear.device_bytes as f64;
     format!(
-        "| {}/{mode_name} | {:.1} | {:.2} | {:.2} |",
+        "| {}/{mode_name} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
         row.name,
-        written / 1024.0 / 1024.0,
-        written / appended,
-        least(row) as f64 / appended
+        (files + journal) / 1024.0 / 1024.0,
+        (files + journal) / appended,
+        least(row) as f64 / appended,
+        files / appended,
+        counted / appended,
+        counted / files,
     )
 }
 
 fn main() {
     let wanted = filter();
-    println!("| flush, values | MiB written | bytes a byte appended | whole blocks alone |");
-    println!("|---|--:|--:|--:|");
+    println!(
+        "| flush, values | MiB written | bytes a byte appended | whole blocks alone \
+         | without journal | counted | counted / without journal |"
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
     let modes = [("mapped", IoMode::Mapped), ("positioned", IoMode::Positioned)];
     let all = modes.iter().flat_map(|mode| ROWS.map(|row| (row, *mode)));
     let all: Vec<_> =

@@ -23,6 +23,7 @@ pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::snapshot::SnapshotReport;
 pub use log::stats::{ConsumerLag, LogStats};
 pub use log::verify::VerifyReport;
+pub use log::wear::Wear;
 pub use log::{Log, OffsetSpec, Visibility};
 #[cfg(feature = "replicator")]
 pub use replicator::{

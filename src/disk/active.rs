@@ -13,13 +13,12 @@ use crate::codec::index::{IndexEntries, IndexRule};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentBytes, SegmentData};
 use crate::disk::state::{CleanMark, TailCopy};
+use crate::disk::wear::PAGE_BYTES;
 use crate::disk::{Env, create_anew, index_file};
 use crate::sys::{Access, MapWriter, StorageFile};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
-
-const PAGE_BYTES: usize = 4096;
 
 /// The segment that grows.
 #[derive(Debug)]
@@ -158,6 +157,11 @@ impl ActiveSegment {
     /// Where the next batch goes.
     pub(crate) fn position(&self) -> usize {
         self.position
+    }
+
+    /// Up to where pages were populated, and so go to the device with the next sync.
+    pub(crate) fn populated(&self) -> usize {
+        if self.map.is_some() { self.ready } else { self.position }
     }
 
     /// Whether a batch of `bytes` that ends at `last_offset` has room; else it is time to roll.
@@ -316,6 +320,10 @@ impl ActiveSegment {
         self.data.file.set_len(self.position as u64).map_err(|error| {
             Error::io("cannot cut the segment to its size", &self.data.path, error)
         })?;
+        if !self.position.is_multiple_of(PAGE_BYTES) {
+            // The filesystem writes zeros behind the end of the last page.
+            self.data.reached.touch(self.position - 1);
+        }
         self.ready = self.position;
         self.allocated = self.position;
         // Only what is written gets the closing entry: if the roll fails, appending goes on.
@@ -323,7 +331,7 @@ impl ActiveSegment {
         let mut entries = self.data.index_entries();
         entries.add(closing);
         // A cache (I5): where there is no room for it, the first lookup scans instead.
-        let stored = index_file::write(&*env.storage, &env.dir, self.data.base, &entries);
+        let stored = index_file::write(env, self.data.base, &entries);
         self.index_stored = stored.is_ok();
         Ok(CleanMark {
             active_base: self.data.base,

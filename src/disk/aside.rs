@@ -8,6 +8,7 @@ use std::path::Path;
 
 use crate::disk::names::{self, Part};
 use crate::disk::segment::SegmentData;
+use crate::disk::wear::pages_of;
 use crate::disk::{Env, create_anew, unlink_if_there, walk};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
@@ -58,7 +59,9 @@ fn copy(env: &Env, data: &SegmentData, from: usize, end: usize, path: &Path) -> 
         file.write_all_at((at - from) as u64, bytes)?;
         at += length;
     }
-    file.sync_all()
+    file.sync_all()?;
+    env.written.sync(pages_of(from..at));
+    Ok(())
 }
 
 /// Moves a whole segment aside; its indexes go.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::codec::DecodeError;
 use crate::disk::meta::replace_synced;
 use crate::disk::state::{NEWER, State};
+use crate::disk::wear::{Written, pages_of};
 use crate::disk::{Env, names, read_small};
 use crate::sys::{Access, MapWriter, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -56,6 +57,14 @@ pub(crate) struct Checkpoint {
     /// A sync failed: what the device holds is unknown, and nothing is written any more (I8).
     failed: bool,
     buffer: Vec<u8>,
+    /// What was made to go to the device: the log's sums.
+    written: Written,
+    /// Pages of each slot of the area being written that no sync has covered, and of the one under
+    /// sync.
+    unsynced: [usize; SLOTS],
+    syncing: usize,
+    /// Pages that mapping the file has made dirty, whether they are written to or not.
+    populated: usize,
 }
 
 /// The slots of a checkpoint's bytes, one after the other: where each begins, its bytes, and what
@@ -203,6 +212,10 @@ impl Checkpoint {
             unsettled: Some(unsettled),
             failed: false,
             buffer: Vec::new(),
+            written: env.written.clone(),
+            unsynced: [0; SLOTS],
+            syncing: 0,
+            populated: if env.mapped { pages_of(0..length) } else { 0 },
         })
     }
 
@@ -236,6 +249,8 @@ impl Checkpoint {
         }
         let (file, map) =
             replace_synced(&*env.storage, &path, &buffer, |file| map_file(env, file, length))?;
+        env.written.sync(pages_of(0..buffer.len()));
+        env.written.sync(0);
         buffer.clear();
         Ok(Checkpoint {
             path,
@@ -251,6 +266,10 @@ impl Checkpoint {
             unsettled: None,
             failed: false,
             buffer,
+            written: env.written.clone(),
+            unsynced: [0; SLOTS],
+            syncing: 0,
+            populated: if env.mapped { pages_of(0..length) } else { 0 },
         })
     }
 
@@ -278,6 +297,9 @@ impl Checkpoint {
             }
         }
         self.number += 1;
+        if let Some(pages) = self.unsynced.get_mut(self.slot) {
+            *pages = pages_of(0..self.buffer.len()).max(*pages);
+        }
         self.slot = (self.slot + 1) % SLOTS;
         self.dirty = true;
         Ok(())
@@ -297,6 +319,7 @@ impl Checkpoint {
         }
         self.failed = settled.is_err();
         settled.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
+        self.written.sync(pages_of(0..slot.len()).max(std::mem::take(&mut self.populated)));
         if let Some(area) = *elsewhere {
             self.number += 1;
             self.synced = area;
@@ -323,6 +346,8 @@ impl Checkpoint {
             .unwrap_or_default();
         self.slot = 0;
         self.dirty = false;
+        let written: usize = std::mem::take(&mut self.unsynced).iter().sum();
+        self.syncing = written.max(std::mem::take(&mut self.populated));
         Ok(Some(Arc::clone(&self.file)))
     }
 
@@ -350,6 +375,7 @@ impl Checkpoint {
         self.failed |= done.is_err();
         done.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
         self.synced = area.unwrap_or(self.synced);
+        self.written.sync(self.syncing);
         Ok(())
     }
 

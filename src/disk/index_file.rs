@@ -12,7 +12,8 @@ use crate::codec::index::{
 };
 use crate::codec::layout::HEADER_BYTES;
 use crate::disk::names::{self, Part};
-use crate::disk::{create_anew, read_small};
+use crate::disk::wear::pages_of;
+use crate::disk::{Env, create_anew, read_small};
 use crate::sys::Storage;
 use crate::words::offset::Offset;
 
@@ -22,20 +23,17 @@ pub(crate) fn checksum(entries: &IndexEntries) -> u32 {
 }
 
 /// Writes both files, unpadded.
-pub(crate) fn write(
-    storage: &dyn Storage,
-    dir: &Path,
-    base: Offset,
-    entries: &IndexEntries,
-) -> io::Result<()> {
-    let index = dir.join(names::segment_file(base, Part::Index));
-    write_one(storage, &index, &index_bytes(&entries.entries))?;
-    let times = dir.join(names::segment_file(base, Part::TimeIndex));
-    write_one(storage, &times, &time_bytes(&entries.times))
+pub(crate) fn write(env: &Env, base: Offset, entries: &IndexEntries) -> io::Result<()> {
+    let index = env.dir.join(names::segment_file(base, Part::Index));
+    write_one(env, &index, &index_bytes(&entries.entries))?;
+    let times = env.dir.join(names::segment_file(base, Part::TimeIndex));
+    write_one(env, &times, &time_bytes(&entries.times))
 }
 
-fn write_one(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    create_anew(storage, path)?.write_all_at(0, bytes)
+fn write_one(env: &Env, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create_anew(&*env.storage, path)?.write_all_at(0, bytes)?;
+    env.written.pages(pages_of(0..bytes.len()));
+    Ok(())
 }
 
 /// Whether the index and the time index are these entries, byte for byte.

@@ -18,11 +18,13 @@ pub(crate) mod state;
 pub(crate) mod target;
 pub(crate) mod times;
 pub(crate) mod walk;
+pub(crate) mod wear;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::seal::Seal;
+use crate::disk::wear::Written;
 use crate::sys::{Access, FileKind, LockedDir, Storage, StorageFile};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
@@ -43,13 +45,17 @@ pub(crate) struct Env {
     pub(crate) torn_bytes: Option<usize>,
     /// Memory has a bound: indexes with more entries than the options ask for are not kept.
     pub(crate) memory_bounded: bool,
+    /// What was made to go to the device.
+    pub(crate) written: Written,
 }
 
 impl Env {
     /// Makes the directory's names survive a power cut. A failure has to poison the log (I8).
     pub(crate) fn sync_names(&self) -> Result<()> {
         let synced = self.names.as_ref().map_or(Ok(()), |names| names.sync());
-        synced.map_err(|error| Error::sync("cannot sync the directory", &self.dir, error))
+        synced.map_err(|error| Error::sync("cannot sync the directory", &self.dir, error))?;
+        self.written.sync(0);
+        Ok(())
     }
 }
 

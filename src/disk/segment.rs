@@ -15,6 +15,7 @@ use crate::codec::layout::{BatchHeader, HEADER_BYTES};
 use crate::disk::names::{self, Part};
 use crate::disk::pins::Pin;
 use crate::disk::walk::{Gaps, Step, Walker};
+use crate::disk::wear::Reached;
 use crate::disk::{Env, index_file};
 use crate::sys::{Access, Map, Pinned, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
@@ -155,6 +156,8 @@ pub(crate) struct SegmentData {
     index: RwLock<Option<IndexEntries>>,
     /// It is among those that are kept open; else its index is read for each look.
     keeps_index: AtomicBool,
+    /// How far the device has it.
+    pub(crate) reached: Reached,
 }
 
 /// How the bytes are reached; both carry the published end.
@@ -162,6 +165,16 @@ pub(crate) struct SegmentData {
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Map>),
     Positioned(AtomicUsize),
+}
+
+impl SegmentBytes {
+    #[inline]
+    fn published(&self) -> usize {
+        match self {
+            SegmentBytes::Mapped(map) => map.published(),
+            SegmentBytes::Positioned(published) => published.load(Ordering::Acquire),
+        }
+    }
 }
 
 impl SegmentData {
@@ -174,7 +187,8 @@ impl SegmentData {
     ) -> SegmentData {
         let path = env.dir.join(names::segment_file(base, Part::Log));
         let (index, keeps_index) = (RwLock::new(index), AtomicBool::new(true));
-        SegmentData { base, path, file, bytes, index, keeps_index }
+        let reached = Reached::at(bytes.published());
+        SegmentData { base, path, file, bytes, index, keeps_index, reached }
     }
 
     /// Opens a file that nobody writes any more; all of it is published.
@@ -218,10 +232,14 @@ impl SegmentData {
     /// Up to where the segment can be read.
     #[inline]
     pub(crate) fn published(&self) -> usize {
-        match &self.bytes {
-            SegmentBytes::Mapped(map) => map.published(),
-            SegmentBytes::Positioned(published) => published.load(Ordering::Acquire),
-        }
+        self.bytes.published()
+    }
+
+    /// Makes a segment that nobody appends to any more survive a power cut.
+    pub(crate) fn sync_sealed(&self, env: &Env) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        env.written.sync(self.reached.advance(self.published(), 0));
+        Ok(())
     }
 
     /// Makes the pages of a range ready for stores by whoever writes the segment.
@@ -441,7 +459,7 @@ impl SegmentData {
         // A cache: a full or read-only disk costs the next lookup a scan, nothing else. Who only
         // looks writes nothing at all.
         if env.names.is_some() {
-            let _ = index_file::write(&*env.storage, &env.dir, self.base, &entries);
+            let _ = index_file::write(env, self.base, &entries);
         }
         Ok(entries)
     }

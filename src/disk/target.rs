@@ -59,6 +59,7 @@ impl Target {
                 index_interval_bytes: source.index_interval_bytes,
                 torn_bytes: None,
                 memory_bounded: source.memory_bounded,
+                written: Default::default(),
             },
         };
         target.clear_leftovers()?;
@@ -165,7 +166,7 @@ impl Target {
 
     /// Writes the two index files of a segment and syncs them.
     pub(crate) fn write_index(&self, base: Offset, entries: &IndexEntries) -> Result<()> {
-        let written = index_file::write(&*self.env.storage, &self.env.dir, base, entries);
+        let written = index_file::write(&self.env, base, entries);
         written.map_err(|error| {
             let path = self.path(&names::segment_file(base, Part::Index));
             Error::io("cannot write an index", &path, error)

@@ -11,6 +11,7 @@ use crate::disk::active::ActiveSegment;
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Step, Walker, last_nonzero};
+use crate::disk::wear::PAGE_BYTES;
 use crate::disk::{Env, aside, index_file, note};
 use crate::log::identify::count_whole;
 use crate::log::recover::{Listing, Recovered};
@@ -130,7 +131,7 @@ fn write_index(env: &Env, data: &SegmentData, found: &Scanned, report: &mut Reco
     let mut entries = found.resume.entries.clone();
     entries.add(found.resume.rule.clone().finish());
     // A cache (I5): without it the first lookup scans.
-    let _ = index_file::write(&*env.storage, &env.dir, data.base, &entries);
+    let _ = index_file::write(env, data.base, &entries);
     report.indexes_rebuilt += 1;
 }
 
@@ -270,5 +271,8 @@ fn cut(env: &Env, data: &SegmentData, position: usize) -> Result<()> {
         .open(&data.path, Access::ReadWrite)
         .map_err(|error| Error::io("cannot open the torn segment", &data.path, error))?;
     file.set_len(position as u64).map_err(failed("cannot cut the torn tail"))?;
-    file.sync_all().map_err(failed("cannot sync the cut of the torn tail"))
+    file.sync_all().map_err(failed("cannot sync the cut of the torn tail"))?;
+    // The rest of its last page is written as zeros.
+    env.written.sync(usize::from(!position.is_multiple_of(PAGE_BYTES)));
+    Ok(())
 }

@@ -80,9 +80,9 @@ impl Inner {
         let data = &writer.active.data;
         let failed = |error| Error::sync("cannot sync the closed segment", &data.path, error);
         for sealed in &writer.unsynced {
-            sealed.file.sync_all().map_err(failed)?;
+            sealed.sync_sealed(&self.env).map_err(failed)?;
         }
-        data.file.sync_all().map_err(failed)?;
+        data.sync_sealed(&self.env).map_err(failed)?;
         self.env.sync_names()?;
         if self.failure.get().is_some() {
             writer.refusal = None;

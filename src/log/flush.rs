@@ -84,6 +84,8 @@ struct Covered {
     active: Arc<SegmentData>,
     /// Where in the active segment that end lies.
     position: usize,
+    /// Up to where pages of it were populated.
+    populated: usize,
     rewrite: Option<Range<Offset>>,
     sealed: Vec<Arc<SegmentData>>,
     names: bool,
@@ -182,7 +184,7 @@ impl Inner {
             self.rewrite(range, &covered.active)?;
         }
         for sealed in &covered.sealed {
-            sealed.file.sync_all().map_err(|error| {
+            sealed.sync_sealed(&self.env).map_err(|error| {
                 Error::sync("cannot sync a sealed segment", &sealed.path, error)
             })?;
         }
@@ -191,6 +193,8 @@ impl Inner {
             .file
             .sync_data()
             .map_err(|error| Error::sync("cannot sync the active segment", &active.path, error))?;
+        let pages = active.reached.advance(covered.position, covered.populated);
+        self.env.written.sync(pages);
         if covered.names {
             self.env.sync_names()?;
         }
@@ -274,8 +278,7 @@ impl Inner {
     pub(crate) fn sync_oldest(&self, writer: &mut Writer) -> Result<()> {
         let Some(oldest) = writer.unsynced.first().cloned() else { return Ok(()) };
         let done = oldest
-            .file
-            .sync_all()
+            .sync_sealed(&self.env)
             .map_err(|error| Error::sync("cannot sync a sealed segment", &oldest.path, error));
         match done {
             Ok(()) => {
@@ -298,6 +301,7 @@ fn cover(writer: &mut Writer) -> Covered {
         end: writer.next_offset,
         active: Arc::clone(&writer.active.data),
         position: writer.active.position(),
+        populated: writer.active.populated(),
         rewrite: writer.rewrite.take(),
         sealed: writer.unsynced.clone(),
         names: std::mem::take(&mut writer.names_unsynced),

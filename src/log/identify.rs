@@ -40,7 +40,7 @@ pub(super) fn identify(
         Some(meta) if found == Some(meta) => meta,
         Some(meta) => {
             report.meta_rebuilt = !whose.seal_lost;
-            meta.write(storage, dir)?;
+            write_meta(env, meta)?;
             meta
         }
         None => {
@@ -52,7 +52,7 @@ pub(super) fn identify(
             sync_name_of(storage, dir)?;
             let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
             let meta = Meta { log_id, seal, source: options.mirror_of, store };
-            meta.write(storage, dir)?;
+            write_meta(env, meta)?;
             meta
         }
     };
@@ -121,6 +121,14 @@ fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> Result<
         whole += count_whole(env, base, &Seal::NONE, enough)?;
     }
     Ok(whole >= enough)
+}
+
+/// Writes `log.meta` anew, with its name: two syncs.
+pub(super) fn write_meta(env: &Env, meta: Meta) -> Result<()> {
+    meta.write(&*env.storage, &env.dir)?;
+    env.written.sync(1);
+    env.written.sync(0);
+    Ok(())
 }
 
 /// How many segments hold a batch that this log has sealed.

@@ -81,6 +81,7 @@ impl SegmentFile {
             index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
             torn_bytes: None,
             memory_bounded: false,
+            written: Default::default(),
         };
         let published = SegmentBytes::Positioned(AtomicUsize::new(length));
         let mut data = SegmentData::new(&env, base, file, published, None);

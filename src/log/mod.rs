@@ -35,6 +35,7 @@ pub(crate) mod stats;
 mod timestamp;
 pub(crate) mod verify;
 mod wait;
+pub(crate) mod wear;
 mod write;
 
 #[cfg(test)]

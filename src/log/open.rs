@@ -18,13 +18,14 @@ use crate::disk::names::{self, Part};
 use crate::disk::set::SegmentSet;
 use crate::disk::space::Space;
 use crate::disk::state::State;
+use crate::disk::wear::Written;
 use crate::disk::{Env, create_dir_synced, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::flush::Group;
 use crate::log::full;
 use crate::log::host::{CoveredDir, Host};
-use crate::log::identify::identify;
+use crate::log::identify::{identify, write_meta};
 use crate::log::memory::MemoryPlan;
 use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
 use crate::log::policy::Policy;
@@ -112,7 +113,7 @@ fn open_locked(
     if adopted {
         // Behind the moments that were moved: a crash in between moves them by nothing.
         meta.store = store;
-        meta.write(&*env.storage, &env.dir)?;
+        write_meta(&env, meta)?;
     }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let around = Around { clocks, space, clock, host };
@@ -141,6 +142,7 @@ fn begin_env(
         index_interval_bytes: options.index_interval_bytes,
         torn_bytes,
         memory_bounded: options.memory_limit_bytes.is_some(),
+        written: Written::default(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::disk::active::{ActiveSegment, Pace, Resume};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::state::State;
+use crate::disk::wear::{PAGE_BYTES, pages_of};
 use crate::disk::{Env, index_file};
 use crate::log::chain;
 use crate::log::report::{ConsumerMoved, RecoveryReport};
@@ -178,6 +179,8 @@ fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Resul
             position += sector.len() as u64;
         }
         file.sync_all().map_err(failed)?;
+        let begin = usize::try_from(tail.position % PAGE_BYTES as u64).unwrap_or_default();
+        env.written.sync(pages_of(begin..begin + tail.bytes.len()));
         report.ends_restored += 1;
     }
     Ok(())

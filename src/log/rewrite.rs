@@ -13,6 +13,7 @@ use crate::disk::Env;
 use crate::disk::names::{self, Part};
 use crate::disk::segment::SegmentData;
 use crate::disk::walk::{Gaps, Step, Walker};
+use crate::disk::wear::pages_of;
 use crate::log::Inner;
 use crate::log::report::RecoveryReport;
 use crate::sys::{Access, StorageFile};
@@ -36,6 +37,7 @@ impl Inner {
             file.sync_all().map_err(|error| {
                 Error::sync("cannot sync a segment that was written again", &data.path, error)
             })?;
+            self.env.written.sync(data.reached.advance(data.published(), 0));
             next = self.segments.after(segment.base);
         }
         Ok(())
@@ -91,6 +93,9 @@ impl Run<'_> {
     }
 
     fn write(&mut self) -> Result<()> {
+        if !self.bytes.is_empty() {
+            self.data.reached.touch(self.from);
+        }
         let written = self.file.write_all_at(self.from as u64, &self.bytes);
         written.map_err(|error| {
             Error::sync("cannot write a segment again", &self.data.path, error).position(self.from)
@@ -151,6 +156,7 @@ fn copy(env: &Env, path: &Path, new: &Path, end: Option<usize>) -> io::Result<()
         at += read;
     }
     file.sync_all()?;
+    env.written.sync(pages_of(0..at));
     env.storage.rename(new, path)
 }
 
@@ -178,8 +184,7 @@ pub(super) fn unshare(env: &Env, base: Offset) -> Result<()> {
 pub(super) fn sync_all(env: &Env, bases: &[Offset]) -> Result<()> {
     for &base in bases {
         let data = SegmentData::open_sealed(env, base)?;
-        data.file
-            .sync_all()
+        data.sync_sealed(env)
             .map_err(|error| Error::sync("cannot sync a segment", &data.path, error))?;
     }
     env.sync_names()

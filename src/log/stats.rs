@@ -13,6 +13,7 @@ use crate::disk::pins::Pin;
 use crate::disk::state::ConsumerState;
 use crate::log::options::IoMode;
 use crate::log::report::RecoveryReport;
+use crate::log::wear::Wear;
 use crate::log::{Inner, Log, Visibility};
 use crate::words::error::Error;
 use crate::words::offset::Offset;
@@ -63,6 +64,8 @@ pub struct LogStats {
     pub flushes: u64,
     /// Segments sealed since then.
     pub rolls: u64,
+    /// What the device had to write for it, for how long flash lasts.
+    pub wear: Wear,
     /// Segments deleted since then.
     pub segments_deleted: u64,
     /// How files are accessed: `Mapped` or `Positioned`.
@@ -185,6 +188,7 @@ impl Log {
             appends_refused: tally.refused.load(Ordering::Relaxed),
             flushes: tally.flushes.load(Ordering::Relaxed),
             rolls: appended.rolls,
+            wear: Wear::of(appended.bytes, inner.env.written.sums()),
             segments_deleted: tally.deleted.load(Ordering::Relaxed),
             io_mode: if inner.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: inner.failure.get().cloned(),
@@ -229,6 +233,7 @@ impl Inner {
             appends_refused: 0,
             flushes: 0,
             rolls: 0,
+            wear: Wear::default(),
             segments_deleted: 0,
             io_mode: if self.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: Some(self.closed_error().to_string()),

@@ -22,6 +22,7 @@ fn env(dir: &Path, mapped: bool) -> Env {
         index_interval_bytes: 4096,
         torn_bytes: None,
         memory_bounded: false,
+        written: Default::default(),
     }
 }
 

@@ -41,6 +41,7 @@ impl Envs {
             index_interval_bytes: limits::INDEX_INTERVAL_BYTES_DEFAULT,
             torn_bytes: None,
             memory_bounded: false,
+            written: Default::default(),
         };
         Envs { read: env(false), map: env(mapped) }
     }

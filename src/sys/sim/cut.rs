@@ -127,6 +127,7 @@ impl State {
             boot: self.boot,
             clocks: self.clocks,
             calls: 0,
+            synced_pages: 0,
             faults: Vec::new(),
             ignored: Default::default(),
             free: self.free,

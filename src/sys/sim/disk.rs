@@ -50,6 +50,7 @@ impl Disk {
                 synchronised: false,
             },
             calls: 0,
+            synced_pages: 0,
             faults: Vec::new(),
             ignored: Default::default(),
             free: None,
@@ -99,6 +100,13 @@ impl Disk {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// How many bytes syncs of files have made the device write, in pages of 4 KiB: those that were
+    /// written to, stored to or populated since the last sync of their file, however often.
+    #[must_use]
+    pub fn synced_bytes(&self) -> u64 {
+        self.state().synced_pages * PAGE as u64
     }
 
     /// How many pieces a power cut may keep or lose now.
@@ -237,6 +245,7 @@ impl Disk {
             inode.cache = Arc::clone(&content);
             inode.base = Arc::clone(&content);
             inode.device = content;
+            inode.dirty.clear();
         }
     }
 

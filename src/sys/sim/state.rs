@@ -48,6 +48,8 @@ pub(super) struct Inode {
     pub(super) device: Arc<Content>,
     pub(super) opens: usize,
     pub(super) maps: Vec<Mapped>,
+    /// Pages that the next sync has to write.
+    pub(super) dirty: BTreeSet<usize>,
     /// A sync failed: the device lacks more of the cache than what is loose.
     pub(super) diverged: bool,
     /// No name, no handle, no map: only a power cut can bring it back.
@@ -80,6 +82,7 @@ impl Inode {
             device: content,
             opens: 0,
             maps: Vec::new(),
+            dirty: BTreeSet::new(),
             diverged: false,
             gone: false,
         }
@@ -156,6 +159,8 @@ pub(super) struct State {
     pub(super) boot: u64,
     pub(super) clocks: Clocks,
     pub(super) calls: u64,
+    /// Pages that syncs of files have written.
+    pub(super) synced_pages: u64,
     pub(super) faults: Vec<Fault>,
     pub(super) ignored: BTreeSet<Ignored>,
     /// Blocks that are left; `None` without a bound.
@@ -250,6 +255,9 @@ impl State {
         unit: usize,
         middle: impl Fn(&Range<usize>) -> Option<usize>,
     ) {
+        if let Some(inode) = self.inodes.get_mut(&inode) {
+            inode.dirty.extend(pages(&(at..at + bytes.len())));
+        }
         for part in parts(at..at + bytes.len(), unit) {
             let split = middle(&part).unwrap_or(part.start);
             for half in [part.start..split, split..part.end] {
@@ -295,6 +303,11 @@ impl State {
         }
         for map in &mut inode.maps {
             map.populated.iter_mut().skip(length.div_ceil(PAGE)).for_each(|page| *page = false);
+        }
+        inode.dirty.retain(|page| *page < length.div_ceil(PAGE));
+        if length < before.len() && !length.is_multiple_of(PAGE) {
+            // The rest of the last page becomes zeros.
+            inode.dirty.insert(length / PAGE);
         }
         let freed = before.blocks().saturating_sub(inode.cache.blocks());
         self.give_blocks(freed);
@@ -359,6 +372,7 @@ impl State {
         let inode = self.inode(number)?;
         let mapped = inode.maps.iter_mut().find(|mapped| mapped.id == map);
         let mapped = mapped.ok_or_else(|| errno(EBADF))?;
+        inode.dirty.extend(pages(&(range.start..end)));
         for page in pages(&(range.start..end)) {
             if let Some(populated) = mapped.populated.get_mut(page) {
                 *populated = true;
@@ -376,6 +390,8 @@ impl State {
         let inode = self.inode(number)?;
         inode.device = written.unwrap_or_else(|| Arc::clone(&inode.cache));
         inode.base = Arc::clone(&inode.cache);
+        let written = std::mem::take(&mut inode.dirty).len();
+        self.synced_pages += written as u64;
         self.changes.retain(|change| change.inode() != Some(number));
         if self.profile.names == Names::Journal {
             self.settle_names(|_| true);
@@ -388,6 +404,7 @@ impl State {
         let Ok(inode) = self.inode(number) else { return };
         inode.base = Arc::clone(&inode.cache);
         inode.diverged = true;
+        inode.dirty.clear();
         let length = inode.cache.len();
         let sized = |change: &Change| {
             matches!(change, Change::Length { inode, .. } | Change::Reserved { inode, .. }
