@@ -22,6 +22,7 @@ pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::snapshot::SnapshotReport;
 pub use log::stats::{ConsumerLag, LogStats};
+pub use log::validate::Refusal;
 pub use log::verify::VerifyReport;
 pub use log::wear::Wear;
 pub use log::{Log, OffsetSpec, Visibility};

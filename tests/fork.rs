@@ -125,6 +125,7 @@ fn call_log(log: &Log, mirror: &Log, batch: &RecordBatch, dir: &Path) {
     refused("snapshot", log.snapshot(dir.join("snapshot")));
     refused("export", log.export(dir.join("export")));
     refused("verify", log.verify());
+    refused("set_options", log.set_options(log.current_options()));
     assert!(!dir.join("snapshot").exists() && !dir.join("export").exists());
     assert!(log.consumers().is_empty());
     log.clock_synchronised();
@@ -262,6 +263,11 @@ fn busy(log: &Log, done: &AtomicBool, n: usize) {
             }
             3 => assert!(log.stats().poisoned.is_none() && !log.consumers().is_empty()),
             4 => log.clock_synchronised(),
+            5 => {
+                // A child has to know without the options' lock that a hook is not its own.
+                let options = log.current_options();
+                log.set_options(options.validate(|_| Ok(()))).unwrap();
+            }
             _ => {
                 let _ = log.delete_records(log.log_start_offset()).unwrap();
                 drop(log.consumer("now-and-then").unwrap());
@@ -281,7 +287,7 @@ fn a_child_that_is_forked_from_busy_threads_does_not_hang() {
             let log = slot.lock().unwrap().as_ref().unwrap().log.clone();
             let done = AtomicBool::new(false);
             thread::scope(|scope| {
-                for n in 0..6 {
+                for n in 0..7 {
                     let (log, done) = (log.clone(), &done);
                     scope.spawn(move || busy(&log, done, n));
                 }

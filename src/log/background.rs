@@ -111,7 +111,7 @@ impl Inner {
             return rolled.is_err().then_some(Duration::from_secs(limits::RETRY_SECONDS));
         }
         let age = self.log_clock().saturating_sub(writer.active_clock).max(0).unsigned_abs();
-        Some(self.options.segment_age.saturating_sub(Duration::from_millis(age)))
+        Some(self.policy().segment_age.saturating_sub(Duration::from_millis(age)))
     }
 
     /// Makes the next segment's file while the active one is filling, if the one before it filled
@@ -162,9 +162,9 @@ impl Inner {
     /// What an append leaves to the thread, if there is one: whether the flush interval is kept by
     /// it. `first` says that nothing waited for a flush before.
     #[inline]
-    pub(crate) fn left_to_background(&self, first: bool) -> bool {
+    pub(crate) fn left_to_background(&self, first: bool, flush: FlushPolicy) -> bool {
         let helped = self.has_helper();
-        if helped && first && matches!(self.options.flush, FlushPolicy::Interval(_)) {
+        if helped && first && matches!(flush, FlushPolicy::Interval(_)) {
             self.wake_helper();
         }
         helped

@@ -19,6 +19,36 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 
 impl Inner {
+    /// Bounds the log anew from now on, unless the new bound is less than any log needs.
+    pub(super) fn change_budget(&self, now: &LogOptions, asked: &LogOptions) -> Result<()> {
+        let tears = self.env.torn_bytes.is_some();
+        check_budget(asked, tears).map_err(|error| error.at(&self.env.dir))?;
+        let uncounted = self.host.is_none() && now.budget_bytes.is_none();
+        if uncounted && asked.budget_bytes.is_some() {
+            self.space.settle(measure(&*self.env.storage, &self.env.dir)?);
+        }
+        self.space.set_limit(asked.budget_bytes, reserve_bytes(asked, tears));
+        Ok(())
+    }
+
+    /// After the bound was changed: frees what the policy lets go without being asked by an append.
+    pub(super) fn fit_budget(&self) {
+        let above = |used| self.space.limit().is_some_and(|limit| used > limit);
+        let mut used = self.space.used();
+        while above(used) {
+            // What cannot be freed now is what an append meets, and reports.
+            let freed = self.expire().unwrap_or(false)
+                || self.policy().on_full == OnFull::DropOldest
+                    && self.drop_oldest().is_ok_and(|dropped| dropped.is_some());
+            let left = self.space.used();
+            // What readers hold is not free yet: more of it would not be either.
+            if !freed || left >= used {
+                return;
+            }
+            used = left;
+        }
+    }
+
     /// After an append that failed: frees what the policy allows and lets it be tried again, or
     /// hands the error back. `patience` is when waiting ends, once it has begun.
     #[cold]

@@ -19,6 +19,7 @@ pub(crate) mod full;
 pub(crate) mod host;
 mod identify;
 pub(crate) mod inspect;
+pub(crate) mod live;
 pub(crate) mod memory;
 mod mirror;
 mod open;
@@ -33,6 +34,7 @@ mod scan;
 pub(crate) mod snapshot;
 pub(crate) mod stats;
 mod timestamp;
+pub(crate) mod validate;
 pub(crate) mod verify;
 mod wait;
 pub(crate) mod wear;
@@ -62,6 +64,7 @@ use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
 use crate::log::flush::Group;
 use crate::log::host::Host;
+use crate::log::live::Live;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
 use crate::log::policy::Policy;
@@ -138,8 +141,9 @@ pub struct Log {
 /// What all handles of one log share.
 pub(crate) struct Inner {
     pub(crate) env: Env,
+    /// What it was opened with. Of what can change, `live` and `policy` know how it is now.
     pub(crate) options: LogOptions,
-    /// What of the options counts now.
+    live: Live,
     policy: RwLock<Arc<Policy>>,
     pub(crate) meta: Meta,
     pub(crate) segments: SegmentSet,

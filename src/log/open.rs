@@ -26,6 +26,7 @@ use crate::log::flush::Group;
 use crate::log::full;
 use crate::log::host::{CoveredDir, Host};
 use crate::log::identify::{identify, write_meta};
+use crate::log::live::Live;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::{IoMode, LogOptions, Media, RecoveryMode};
 use crate::log::policy::Policy;
@@ -256,6 +257,7 @@ fn assemble(
         tally: Default::default(),
         memory,
         readers: AtomicUsize::new(0),
+        live: Live::of(&options),
         policy: RwLock::new(Arc::new(Policy::of(&options))),
         clocks,
         space,

@@ -11,6 +11,7 @@ use crate::codec::layout::HEADER_BYTES;
 use crate::log::Log;
 use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
+use crate::log::validate::Validate;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
@@ -120,6 +121,8 @@ pub struct LogOptions {
     pub(crate) thin_keep_one_in: Option<u32>,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
+    #[serde(skip)]
+    pub(crate) validate: Option<Validate>,
 }
 
 impl Default for LogOptions {
@@ -147,6 +150,7 @@ impl Default for LogOptions {
             priority: limits::PRIORITY_DEFAULT,
             thin_keep_one_in: None,
             mirror_of: None,
+            validate: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::log::options::{LogOptions, millis};
+use crate::log::validate::Validate;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 
@@ -62,6 +63,8 @@ pub(crate) struct Policy {
     pub(crate) on_full: OnFull,
     pub(crate) priority: u8,
     pub(crate) thin_keep_one_in: Option<u32>,
+    pub(crate) segment_age: Duration,
+    pub(crate) validate: Option<Validate>,
 }
 
 impl Policy {
@@ -77,6 +80,8 @@ impl Policy {
             on_full: options.on_full,
             priority: options.priority,
             thin_keep_one_in: options.thin_keep_one_in,
+            segment_age: options.segment_age,
+            validate: options.validate.clone(),
         }
     }
 }

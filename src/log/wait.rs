@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::log::live::Packed;
 use crate::log::options::FlushPolicy;
 use crate::log::{Inner, Log, Visibility};
 use crate::words::error::Result;
@@ -49,6 +50,7 @@ impl Log {
         let start = inner.env.storage.now_mono();
         loop {
             let seen = inner.group.generation();
+            let packed = inner.live.packed();
             inner.check_open()?;
             if inner.visible_end(visibility) > offset {
                 return Ok(true);
@@ -65,12 +67,12 @@ impl Log {
                 continue;
             }
             // An append by another thread makes a flush due without waking this one.
-            let interval = match inner.options.flush {
+            let interval = match packed.flush() {
                 FlushPolicy::Interval(interval) => interval,
                 _ => Duration::MAX,
             };
             let most = flush_in.unwrap_or(interval).min(left);
-            inner.sleep(offset, visibility, seen, most);
+            inner.sleep(offset, visibility, (seen, packed), most);
         }
     }
 }
@@ -78,7 +80,7 @@ impl Log {
 impl Inner {
     /// How long until the interval policy wants a flush; `None` if nothing waits for one.
     pub(crate) fn flush_due_in(&self) -> Option<Duration> {
-        let FlushPolicy::Interval(interval) = self.options.flush else { return None };
+        let FlushPolicy::Interval(interval) = self.flush_policy() else { return None };
         let waiting = self.log_end_offset() > self.durable_offset();
         waiting.then(|| interval.saturating_sub(self.since_flush()))
     }
@@ -91,14 +93,23 @@ impl Inner {
         }
     }
 
-    /// Sleeps until the end moves, the log is closed or poisoned, or `most` is over.
-    fn sleep(&self, offset: Offset, visibility: Visibility, seen: u32, most: Duration) {
+    /// Sleeps until the end moves, the log is closed or poisoned, its options change, or `most` is
+    /// over.
+    fn sleep(
+        &self,
+        offset: Offset,
+        visibility: Visibility,
+        (seen, packed): (u32, Packed),
+        most: Duration,
+    ) {
         // Only what is written can become durable: until then an append is what is waited for.
         let unchanged = if visibility == Visibility::Written || self.log_end_offset() <= offset {
             let mut writer = self.writer.lock();
             // Before the look: a failure of the checkpoint is noted without this lock.
             let enrolled = self.appended.enroll();
-            let waits = writer.next_offset <= offset && self.refusal(&mut writer).is_ok();
+            let waits = writer.next_offset <= offset
+                && self.live.packed() == packed
+                && self.refusal(&mut writer).is_ok();
             drop(writer);
             waits && enrolled.wait(Some(most))
         } else {

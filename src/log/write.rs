@@ -18,6 +18,7 @@ use crate::disk::segment::SegmentData;
 use crate::log::clock::add_sample;
 use crate::log::options::FlushPolicy;
 use crate::log::stats::Appended;
+use crate::log::validate::Validate;
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
@@ -161,6 +162,9 @@ impl Inner {
         record: &NewRecord<'_>,
         expected: Option<Offset>,
     ) -> Result<Offset> {
+        if let Some(hook) = self.hook() {
+            self.validated(&hook, record, 0)?;
+        }
         with_buffer(|buffer| {
             let now = self.clocks.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
@@ -177,6 +181,7 @@ impl Inner {
         records: impl IntoIterator<Item = R>,
         expected: Option<Offset>,
     ) -> Result<Range<Offset>> {
+        let hook = self.hook();
         with_buffer(|buffer| {
             let now = self.clocks.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
@@ -184,7 +189,11 @@ impl Inner {
                 if encoder.count() == i32::MAX {
                     return Err(self.too_large(TooLarge { bytes: limits::BATCH_RECORDS_MAX }));
                 }
-                encoder.push(&record.into(), now).map_err(|found| self.too_large(found))?;
+                let record = record.into();
+                if let Some(hook) = &hook {
+                    self.validated(hook, &record, encoder.count().unsigned_abs())?;
+                }
+                encoder.push(&record, now).map_err(|found| self.too_large(found))?;
             }
             let count = encoder.count();
             if count == 0 {
@@ -193,6 +202,11 @@ impl Inner {
             let max_timestamp = encoder.finish();
             self.append_encoded(buffer, count, max_timestamp, expected)
         })
+    }
+
+    /// Lets the caller's hook look at a record, by its number in the batch.
+    fn validated(&self, hook: &Validate, record: &NewRecord<'_>, number: u32) -> Result<()> {
+        hook.check(record, number).map_err(|error| self.tally.refused(error.at(&self.env.dir)))
     }
 
     #[cold]
@@ -253,8 +267,9 @@ impl Inner {
     #[inline]
     pub(crate) fn after_append(&self, waiting: &Waiting, end: Offset) -> Result<()> {
         self.appended.announce_if_awaited();
-        let helped = self.left_to_background(waiting.first);
-        let due = match self.options.flush {
+        let flush = self.flush_policy();
+        let helped = self.left_to_background(waiting.first, flush);
+        let due = match flush {
             FlushPolicy::Manual => {
                 self.look_at_age();
                 false
@@ -383,7 +398,7 @@ impl Inner {
     pub(crate) fn note_age(&self, writer: &mut Writer) {
         self.clock.note(&*self.env.storage);
         let age = self.log_clock().saturating_sub(writer.active_clock);
-        let most = i64::try_from(self.options.segment_age.as_millis()).unwrap_or(i64::MAX);
+        let most = i64::try_from(self.policy().segment_age.as_millis()).unwrap_or(i64::MAX);
         writer.roll_due = !writer.active.is_empty() && age >= most;
     }
 
@@ -446,7 +461,7 @@ impl Inner {
     fn hint_write_out(&self, writer: &mut Writer, sealed: &Arc<SegmentData>) {
         if self.has_helper() {
             writer.write_out = Some(Arc::clone(sealed));
-        } else if self.options.flush != FlushPolicy::Manual {
+        } else if self.flush_policy() != FlushPolicy::Manual {
             sealed.start_write_out();
         }
     }

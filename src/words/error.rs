@@ -2,7 +2,7 @@
 //!
 //! Floor 0. An error says what failed, where, and what to do next, in one lower-case line.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,7 @@ struct Repr {
     position: Option<u64>,
     offset: Option<Offset>,
     range: Option<Range<Offset>>,
+    refused: Option<(u32, String)>,
     source: Option<io::Error>,
 }
 
@@ -137,6 +138,7 @@ impl Error {
             position: None,
             offset: None,
             range: None,
+            refused: None,
             source: None,
         }))
     }
@@ -171,6 +173,16 @@ impl Error {
     #[cold]
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidArgument, what)
+    }
+
+    /// The record of this number in its batch is refused for a field, for this reason.
+    #[cold]
+    pub(crate) fn refused(number: u32, field: String, reason: &str) -> Error {
+        let what = one_line(&format!("{field}: {reason}"));
+        let text = format!("record {number} of the batch, counted from 0, is refused: {what}");
+        let mut error = Error::invalid(text);
+        error.0.refused = Some((number, field));
+        error
     }
 
     #[must_use]
@@ -239,6 +251,19 @@ impl Error {
         self.0.range.clone().filter(|_| self.0.kind == ErrorKind::OffsetOutOfRange)
     }
 
+    /// If a hook of [`LogOptions::validate`](crate::LogOptions::validate) refused the append: the
+    /// field it named.
+    #[must_use]
+    pub fn refused_field(&self) -> Option<&str> {
+        self.0.refused.as_ref().map(|(_, field)| field.as_str())
+    }
+
+    /// If a hook refused the append: the number of the record in its batch, counted from 0.
+    #[must_use]
+    pub fn refused_record(&self) -> Option<usize> {
+        self.0.refused.as_ref().and_then(|(number, _)| usize::try_from(*number).ok())
+    }
+
     /// With [`ErrorKind::Corrupt`]: the offsets that cannot be read, the end exclusive.
     #[must_use]
     pub fn lost_offsets(&self) -> Option<Range<Offset>> {
@@ -249,6 +274,18 @@ impl Error {
 /// EMFILE and ENFILE have no `io::ErrorKind`; both say that descriptors ran out (I19).
 fn out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// Names, and what a caller says, may hold a line end; an error is one line.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
+        }
+    }
+    line
 }
 
 impl fmt::Debug for Error {
@@ -264,14 +301,7 @@ impl fmt::Display for Repr {
             write!(f, ": {source}")?;
         }
         if let Some(path) = &self.path {
-            f.write_str(" in ")?;
-            // A name may hold a line end; an error is one line.
-            for letter in path.to_string_lossy().chars() {
-                match letter.is_control() {
-                    true => write!(f, "{}", letter.escape_default())?,
-                    false => f.write_char(letter)?,
-                }
-            }
+            write!(f, " in {}", one_line(&path.to_string_lossy()))?;
         }
         if let Some(position) = self.position {
             write!(f, " at position {position}")?;

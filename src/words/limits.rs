@@ -94,6 +94,9 @@ pub(crate) const METERED_FILES_SWEPT: usize = 64;
 /// Which logs of a full store lose segments first, unless the options say otherwise.
 pub(crate) const PRIORITY_DEFAULT: u8 = 100;
 
+/// Hooks that one thread may be in at once: each has appended a record that a hook looks at.
+pub(crate) const HOOKS_INSIDE_MAX: u32 = 8;
+
 /// Consumers and replicators one log has room for.
 pub(crate) const CONSUMERS_MAX: usize = 64;
 /// Bytes of a consumer's name: as Kafka bounds a topic's.

@@ -79,6 +79,39 @@ impl<'a> NewRecord<'a> {
         self.timestamp = Some(timestamp);
         self
     }
+
+    /// The key it was given; an empty key is `Some`.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{NewRecord, Timestamp};
+    /// let record = NewRecord::new("21.5 C").key("sensor-7").header("unit", "celsius");
+    /// assert_eq!(record.get_key(), Some(&b"sensor-7"[..]));
+    /// assert_eq!(record.get_value(), Some(&b"21.5 C"[..]));
+    /// assert_eq!(record.get_headers().next(), Some(("unit", Some(&b"celsius"[..]))));
+    /// assert_eq!(record.get_timestamp(), None, "the wall clock at append");
+    /// ```
+    #[must_use]
+    pub fn get_key(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+
+    /// The value, or `None` for a tombstone; an empty value is `Some`.
+    #[must_use]
+    pub fn get_value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
+    /// The headers in the order they were added: name, and value where there is one.
+    pub fn get_headers(&self) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
+        self.headers.iter().map(|(name, value)| (name.as_ref(), value.as_deref()))
+    }
+
+    /// The time it was given; `None` for the wall clock at append.
+    #[must_use]
+    pub fn get_timestamp(&self) -> Option<Timestamp> {
+        self.timestamp
+    }
 }
 
 /// What a key or a value can be made of: text and bytes, borrowed or owned.

@@ -1,0 +1,286 @@
+//! Options that change while the log is open.
+//!
+//! Floor 4. What every append asks is packed into one word, read with one relaxed load; the rest is
+//! in a [`Policy`] that is replaced as a whole. No lock is held while the caller's code runs or is
+//! dropped, and none while a changed flush policy is kept (I10).
+
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::log::options::{FlushPolicy, LogOptions};
+use crate::log::policy::Policy;
+use crate::log::validate::Validate;
+use crate::log::{Inner, Log};
+use crate::words::error::{Error, Result};
+
+/// The options as they are now, and what of them appends ask without a lock.
+pub(crate) struct Live {
+    packed: AtomicU64,
+    /// Held while they change, and no longer.
+    current: Mutex<LogOptions>,
+}
+
+impl Live {
+    pub(crate) fn of(options: &LogOptions) -> Live {
+        let packed = Packed::of(options).0;
+        Live { packed: AtomicU64::new(packed), current: Mutex::new(options.clone()) }
+    }
+
+    /// Relaxed: whoever has to see a change hears of it by a lock or an [`Event`] as well.
+    ///
+    /// [`Event`]: crate::sys::Event
+    #[inline]
+    pub(crate) fn packed(&self) -> Packed {
+        Packed(self.packed.load(Ordering::Relaxed))
+    }
+}
+
+/// The flush policy and whether records are validated, in one word: two bits of kind, one that says
+/// that there is a hook, and 61 of bytes or nanoseconds. More than that is no bound: 73 years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packed(u64);
+
+impl Packed {
+    fn of(options: &LogOptions) -> Packed {
+        let (kind, value) = match options.flush {
+            FlushPolicy::EveryAppend => (EVERY_APPEND, 0),
+            FlushPolicy::Interval(interval) => {
+                (INTERVAL, u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX))
+            }
+            FlushPolicy::EveryBytes(bytes) => (EVERY_BYTES, bytes),
+            FlushPolicy::Manual => (MANUAL, 0),
+        };
+        let validated = if options.validate.is_some() { VALIDATED } else { 0 };
+        Packed(kind | validated | value.min(u64::MAX >> VALUE_SHIFT) << VALUE_SHIFT)
+    }
+
+    #[inline]
+    pub(crate) fn flush(self) -> FlushPolicy {
+        let value = self.0 >> VALUE_SHIFT;
+        match self.0 & KINDS {
+            EVERY_APPEND => FlushPolicy::EveryAppend,
+            INTERVAL => FlushPolicy::Interval(Duration::from_nanos(value)),
+            EVERY_BYTES => FlushPolicy::EveryBytes(value),
+            _ => FlushPolicy::Manual,
+        }
+    }
+
+    #[inline]
+    fn is_validated(self) -> bool {
+        self.0 & VALIDATED != 0
+    }
+}
+
+const KINDS: u64 = 3;
+const EVERY_APPEND: u64 = 0;
+const INTERVAL: u64 = 1;
+const EVERY_BYTES: u64 = 2;
+const MANUAL: u64 = 3;
+const VALIDATED: u64 = 4;
+const VALUE_SHIFT: u32 = 3;
+
+impl Log {
+    /// Changes options while the log is open: when it returns they count, for every handle.
+    ///
+    /// The flush policy, `retention_*`, `hold*`, `budget_bytes`, `on_full`, `priority`,
+    /// `thin_keep_one_in`, `segment_age` and `validate` can change. Every other option is as when
+    /// the log was opened: [`Log::current_options`] is where to begin. Nothing is written for it:
+    /// the next open goes by the options it is given.
+    ///
+    /// What was appended before counts under a new flush policy too: if that wants a flush now, the
+    /// call blocks for it, so that after a change to [`FlushPolicy::EveryAppend`] all that was
+    /// acknowledged is durable. Who waits, and the log's own thread, go by the new options at once.
+    /// What a new retention rule has expired goes when retention is looked at next. A budget below
+    /// what the log takes is no error: with [`OnFull::DropOldest`] the oldest segments go at once,
+    /// else appends that need space do what `on_full` says until it fits again.
+    ///
+    /// [`OnFull::DropOldest`]: crate::OnFull::DropOldest
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) if an option cannot work, or if one
+    /// differs that needs the log to be opened anew; the text names it, and nothing was changed.
+    /// [`Closed`](crate::ErrorKind::Closed). If the flush fails, the options are changed and the
+    /// error is that of [`Log::flush`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::FlushPolicy;
+    /// use std::time::Duration;
+    /// // The battery is low: flush less often, keep a day.
+    /// let saving = log
+    ///     .current_options()
+    ///     .flush(FlushPolicy::Interval(Duration::from_secs(30)))
+    ///     .retention_age(Duration::from_secs(24 * 3600));
+    /// log.set_options(saving)?;
+    /// // This needs the log to be opened anew.
+    /// let error = log.set_options(log.current_options().segment_bytes(1 << 20)).unwrap_err();
+    /// assert!(error.to_string().starts_with("segment_bytes"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_options(&self, options: LogOptions) -> Result<()> {
+        self.inner.set_options(options)
+    }
+
+    /// The options as they are now: those the log was opened with, and what
+    /// [`Log::set_options`] changed since.
+    ///
+    /// Works on a closed log as well. In a forked child they are those it was opened with.
+    pub fn current_options(&self) -> LogOptions {
+        match self.inner.is_own() {
+            true => self.inner.live.current.lock().clone(),
+            false => self.inner.options.clone(),
+        }
+    }
+}
+
+impl Inner {
+    /// When records are flushed, as it is now.
+    #[inline]
+    pub(crate) fn flush_policy(&self) -> FlushPolicy {
+        self.live.packed().flush()
+    }
+
+    /// What looks at records before they are appended, if anything does.
+    #[inline]
+    pub(crate) fn hook(&self) -> Option<Validate> {
+        // A forked child takes no lock that its parent may have held; its append is refused.
+        if !self.live.packed().is_validated() || !self.is_own() {
+            return None;
+        }
+        self.policy().validate.clone()
+    }
+
+    fn set_options(&self, options: LogOptions) -> Result<()> {
+        self.check_open()?;
+        options.check().map_err(|error| error.at(&self.env.dir))?;
+        let flush = options.flush;
+        let replaced = {
+            let mut current = self.live.current.lock();
+            self.check_fixed(&current, &options)?;
+            self.change_budget(&current, &options)?;
+            let policy = Arc::new(Policy::of(&options));
+            let packed = Packed::of(&options);
+            let old_policy = mem::replace(&mut *self.policy.write(), policy);
+            // Behind the policy: who reads that there is a hook finds it.
+            self.live.packed.store(packed.0, Ordering::Release);
+            (mem::replace(&mut *current, options), old_policy)
+        };
+        let waiting = {
+            // Appends are before this, and their ends are known below; or behind it, and go by the
+            // new options. It is the same for those who are about to sleep.
+            let mut writer = self.writer.lock();
+            self.note_age(&mut writer);
+            writer.since_flush as u64
+        };
+        self.wake_all();
+        self.fit_budget();
+        let due = match flush {
+            _ if flush == replaced.0.flush => false,
+            FlushPolicy::EveryAppend => true,
+            FlushPolicy::EveryBytes(bytes) => waiting >= bytes,
+            FlushPolicy::Interval(_) => self.flush_due_in() == Some(Duration::ZERO),
+            FlushPolicy::Manual => false,
+        };
+        // With it may go a hook, and what the caller's code does then.
+        drop(replaced);
+        if due { self.flush_until(self.log_end_offset()).map(drop) } else { Ok(()) }
+    }
+
+    /// Has everyone who waits look again: for records, for a flush, or for something to do.
+    fn wake_all(&self) {
+        self.appended.announce_if_awaited();
+        self.group.wake();
+        self.wake_helper();
+    }
+
+    /// Refuses what cannot change while the log is open, by name.
+    fn check_fixed(&self, now: &LogOptions, asked: &LogOptions) -> Result<()> {
+        let changed = fixed_that_differ(now, asked);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let what = changed.join(", ");
+        let text = format!("{what} cannot change while the log is open; nothing was changed");
+        Err(Error::invalid(format!("{text}, this needs reopening the log")).at(&self.env.dir))
+    }
+}
+
+/// Names of the options that differ and cannot change while a log is open.
+fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> {
+    // Without `..`: a new option has to be put into one of the two kinds.
+    let LogOptions {
+        segment_bytes,
+        index_interval_bytes,
+        max_batch_bytes,
+        io_mode,
+        recovery,
+        media,
+        torn_bytes,
+        background,
+        memory_limit_bytes,
+        mirror_of,
+        flush: _,
+        segment_age: _,
+        retention_bytes: _,
+        retention_age: _,
+        retention_records: _,
+        hold: _,
+        hold_limit_bytes: _,
+        hold_lag_records: _,
+        budget_bytes: _,
+        on_full: _,
+        priority: _,
+        thin_keep_one_in: _,
+        validate: _,
+    } = now;
+    let same = [
+        ("segment_bytes", *segment_bytes == asked.segment_bytes),
+        ("index_interval_bytes", *index_interval_bytes == asked.index_interval_bytes),
+        ("max_batch_bytes", *max_batch_bytes == asked.max_batch_bytes),
+        ("io_mode", *io_mode == asked.io_mode),
+        ("recovery", *recovery == asked.recovery),
+        ("media", *media == asked.media),
+        ("torn_bytes", *torn_bytes == asked.torn_bytes),
+        ("background", *background == asked.background),
+        ("memory_limit_bytes", *memory_limit_bytes == asked.memory_limit_bytes),
+        ("mirror_of", *mirror_of == asked.mirror_of),
+    ];
+    same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_policy_comes_out_of_the_word_as_it_went_in() {
+        let intervals = [1_000_000, 1_500_001, 60_000_000_000, u64::MAX >> VALUE_SHIFT];
+        let intervals = intervals.map(|nanos| FlushPolicy::Interval(Duration::from_nanos(nanos)));
+        let bytes = [1, 4096, u64::from(u32::MAX) + 1, u64::MAX >> VALUE_SHIFT];
+        let bytes = bytes.map(FlushPolicy::EveryBytes);
+        let others = [FlushPolicy::EveryAppend, FlushPolicy::Manual];
+        for policy in intervals.into_iter().chain(bytes).chain(others) {
+            let plain = LogOptions::default().flush(policy);
+            assert_eq!(Packed::of(&plain).flush(), policy);
+            assert!(!Packed::of(&plain).is_validated());
+            let hooked = Packed::of(&plain.validate(|_| Ok(())));
+            assert_eq!(hooked.flush(), policy);
+            assert!(hooked.is_validated());
+        }
+    }
+
+    #[test]
+    fn a_policy_beyond_the_word_is_the_longest_one_of_its_kind() {
+        let longest = u64::MAX >> VALUE_SHIFT;
+        let forever = LogOptions::default().flush(FlushPolicy::Interval(Duration::MAX));
+        let most = FlushPolicy::Interval(Duration::from_nanos(longest));
+        assert_eq!(Packed::of(&forever).flush(), most);
+        let all = LogOptions::default().flush(FlushPolicy::EveryBytes(u64::MAX));
+        assert_eq!(Packed::of(&all).flush(), FlushPolicy::EveryBytes(longest));
+    }
+}
