@@ -88,6 +88,50 @@ fn a_log_of_hundreds_of_segments_lives_with_few_descriptors() {
     }
 }
 
+/// What an open log costs in descriptors: its lock, its active segment, and where the checkpoint is
+/// not mapped, that; whatever was written, synced and reopened.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_open_log_keeps_two_descriptors_mapped_and_three_positioned() {
+    for mode in MODES {
+        let dir = scratch();
+        let root = dir.path().canonicalize().unwrap();
+        let open = || -> Vec<String> {
+            let all = fs::read_dir("/proc/self/fd").unwrap();
+            let all = all.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+            let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+            let mut ours: Vec<_> =
+                all.filter(|to| to.parent() == Some(&root)).map(|to| name(&to)).collect();
+            ours.sort();
+            ours
+        };
+        let segment = format!("{:020}.log", 0);
+        let expected = match mode {
+            IoMode::Positioned => vec![segment, "checkpoint".to_owned()],
+            _ => vec![segment],
+        };
+        for _ in 0..3 {
+            let log = manual(mode).open(&root).unwrap();
+            assert_eq!(open(), expected);
+            log.append("x").unwrap();
+            log.flush().unwrap();
+            let mut consumer = log.consumer("c").unwrap();
+            consumer.commit_offset(log.log_end_offset()).unwrap();
+            consumer.sync().unwrap();
+            assert_eq!(open(), expected);
+            // Enough names to make the checkpoint's slots too small: it is made anew.
+            for n in 0..20 {
+                let mut consumer = log.consumer(&format!("{n:0249}")).unwrap();
+                consumer.commit_offset(log.log_end_offset()).unwrap();
+            }
+            assert_eq!(open(), expected);
+            drop(consumer);
+            log.close().unwrap();
+            assert_eq!(open(), Vec::<String>::new());
+        }
+    }
+}
+
 /// In the child, on a filesystem of its own that is nearly full.
 fn live_on_a_full_disk(mode: IoMode, dir: &Path) {
     let path = dir.join("log");

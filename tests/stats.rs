@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogStats, NewRecord, Offset, OffsetSpec};
-use util::{Ground, MODES, OpenIn, Place, kind, manual, scratch, ways};
+use util::{MODES, OpenIn, Place, kind, manual, scratch, ways};
 
 const RECORD: [u8; 300] = [b'x'; 300];
 
@@ -19,10 +19,10 @@ fn append(log: &Log, count: usize) {
 
 /// What the files of a directory come to, by their lengths and by their blocks.
 fn sizes(dir: &Place) -> (u64, u64) {
-    if dir.ground() != Ground::System {
-        // A simulated disk does not tell its blocks.
+    #[cfg(feature = "simulation")]
+    if let Some(disk) = dir.disk() {
         let bytes = dir.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        return (bytes, bytes);
+        return (bytes, disk.used_bytes("/"));
     }
     let all = util::files(dir.path()).into_iter().map(|path| fs::metadata(path).unwrap());
     let blocks = |file: &fs::Metadata| {

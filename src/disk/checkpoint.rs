@@ -6,6 +6,7 @@
 //! sync. Slots lie on pages of their own and carry a number and a checksum; the highest whole one
 //! counts.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::disk::meta::replace_synced;
 use crate::disk::state::{NEWER, State};
 use crate::disk::wear::{Written, pages_of};
 use crate::disk::{Env, names, read_small};
-use crate::sys::{Access, MapWriter, StorageFile};
+use crate::sys::{Access, Map, MapWriter, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits::{CHECKPOINT_FILE_BYTES_MAX, CHECKPOINT_SLOT_BYTES, TORN_BYTES_MAX};
 
@@ -41,8 +42,7 @@ pub(crate) struct Loaded {
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     path: PathBuf,
-    file: Arc<dyn StorageFile>,
-    map: Option<MapWriter>,
+    way: Way,
     slot_bytes: usize,
     number: u64,
     writing: usize,
@@ -65,6 +65,58 @@ pub(crate) struct Checkpoint {
     syncing: usize,
     /// Pages that mapping the file has made dirty, whether they are written to or not.
     populated: usize,
+}
+
+/// Through what the file is written and synced. A map keeps the file open by itself: a mapped
+/// checkpoint costs no descriptor.
+#[derive(Debug)]
+enum Way {
+    Mapped(MapWriter),
+    Positioned(Arc<dyn StorageFile>),
+}
+
+impl Way {
+    fn of(env: &Env, file: Arc<dyn StorageFile>, length: usize) -> io::Result<Way> {
+        if !env.mapped {
+            return Ok(Way::Positioned(file));
+        }
+        let mut map = file.map_write(length)?;
+        map.populate(0..length)?;
+        Ok(Way::Mapped(map))
+    }
+
+    fn put(&mut self, position: usize, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Way::Mapped(map) => {
+                map.store(position, bytes);
+                Ok(())
+            }
+            Way::Positioned(file) => file.write_all_at(position as u64, bytes),
+        }
+    }
+
+    fn to_sync(&self) -> ToSync {
+        match self {
+            Way::Mapped(map) => ToSync::Map(Arc::clone(map.map())),
+            Way::Positioned(file) => ToSync::File(Arc::clone(file)),
+        }
+    }
+}
+
+/// What a sync of the checkpoint that was begun has to sync.
+#[derive(Debug)]
+pub(crate) enum ToSync {
+    Map(Arc<Map>),
+    File(Arc<dyn StorageFile>),
+}
+
+impl ToSync {
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self {
+            ToSync::Map(map) => map.sync(),
+            ToSync::File(file) => file.sync_data(),
+        }
+    }
 }
 
 /// The slots of a checkpoint's bytes, one after the other: where each begins, its bytes, and what
@@ -108,7 +160,7 @@ impl<'a> Iterator for Slots<'a> {
 /// What is to be written again, and where.
 #[derive(Debug)]
 struct Unsettled {
-    position: u64,
+    position: usize,
     slot: Vec<u8>,
     /// With a new number into the area of the oldest slots: on a medium that tears, writing it
     /// where it lies could take the only synced one.
@@ -196,12 +248,11 @@ impl Checkpoint {
             return created.map_err(|(error, _)| error);
         };
         let unsettled = Unsettled::of(env, loaded, newest);
-        let map = map_file(env, &file, length)
+        let way = Way::of(env, file, length)
             .map_err(|error| Error::io("cannot map the checkpoint", &path, error))?;
         Ok(Checkpoint {
             path,
-            file,
-            map,
+            way,
             slot_bytes: loaded.slot_bytes,
             number: loaded.number,
             writing: (loaded.area + 1) % AREAS,
@@ -247,15 +298,17 @@ impl Checkpoint {
                 begin.copy_from_slice(&unused);
             }
         }
-        let (file, map) =
-            replace_synced(&*env.storage, &path, &buffer, |file| map_file(env, file, length))?;
+        let made = |file: &Arc<dyn StorageFile>| Way::of(env, Arc::clone(file), length);
+        let (_, way) = replace_synced(&*env.storage, &path, &buffer, made)?;
         env.written.sync(pages_of(0..buffer.len()));
         env.written.sync(0);
+        // The file's other slots are not needed in memory.
+        buffer.truncate(slot_bytes);
+        buffer.shrink_to_fit();
         buffer.clear();
         Ok(Checkpoint {
             path,
-            file,
-            map,
+            way,
             slot_bytes,
             number: number + 1,
             writing: 1,
@@ -288,14 +341,9 @@ impl Checkpoint {
             return Ok(());
         }
         let at = (self.writing * SLOTS + self.slot) * self.slot_bytes;
-        match &mut self.map {
-            Some(map) => map.store(at, &self.buffer),
-            None => {
-                self.file.write_all_at(at as u64, &self.buffer).map_err(|error| {
-                    Error::io("cannot write the checkpoint", &self.path, error).position(at)
-                })?;
-            }
-        }
+        self.way.put(at, &self.buffer).map_err(|error| {
+            Error::io("cannot write the checkpoint", &self.path, error).position(at)
+        })?;
         self.number += 1;
         if let Some(pages) = self.unsynced.get_mut(self.slot) {
             *pages = pages_of(0..self.buffer.len()).max(*pages);
@@ -305,17 +353,19 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Makes sure of the newest slot found at open.
+    /// Makes sure of the newest slot found at open. Putting it there again makes its page one that
+    /// has to be written, also where a sync that failed before has left it clean.
     fn settle(&mut self) -> Result<()> {
         let Some(Unsettled { position, slot, elsewhere }) = &self.unsettled else { return Ok(()) };
         // First what a process that was killed had not synced yet.
-        let mut settled = elsewhere.map_or(Ok(()), |_| self.file.sync_all());
+        let to_sync = self.way.to_sync();
+        let mut settled = elsewhere.map_or(Ok(()), |_| to_sync.sync());
         if settled.is_ok() {
             // What lies there is the same or not needed: if that fails, nothing was lost.
-            self.file
-                .write_all_at(*position, slot)
+            self.way
+                .put(*position, slot)
                 .map_err(|error| Error::io("cannot write the checkpoint", &self.path, error))?;
-            settled = self.file.sync_all();
+            settled = to_sync.sync();
         }
         self.failed = settled.is_err();
         settled.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
@@ -330,9 +380,9 @@ impl Checkpoint {
     }
 
     /// Begins a sync: what was written so far is under sync, and further changes go elsewhere.
-    /// `None` if everything is synced. The caller syncs the file without holding the checkpoint's
-    /// lock, one at a time, and then says how it went.
-    pub(crate) fn begin_sync(&mut self) -> Result<Option<Arc<dyn StorageFile>>> {
+    /// `None` if everything is synced. The caller syncs without holding the checkpoint's lock, one
+    /// at a time, and then says how it went.
+    pub(crate) fn begin_sync(&mut self) -> Result<Option<ToSync>> {
         self.check_failed()?;
         // What was found at open may never have been synced.
         self.settle()?;
@@ -348,7 +398,7 @@ impl Checkpoint {
         self.dirty = false;
         let written: usize = std::mem::take(&mut self.unsynced).iter().sum();
         self.syncing = written.max(std::mem::take(&mut self.populated));
-        Ok(Some(Arc::clone(&self.file)))
+        Ok(Some(self.way.to_sync()))
     }
 
     /// Bytes of memory its buffer takes.
@@ -370,7 +420,7 @@ impl Checkpoint {
     }
 
     /// Ends the sync that was begun. After a failed one the log is poisoned and writes no more.
-    pub(crate) fn end_sync(&mut self, done: std::io::Result<()>) -> Result<()> {
+    pub(crate) fn end_sync(&mut self, done: io::Result<()>) -> Result<()> {
         let area = self.under_sync.take();
         self.failed |= done.is_err();
         done.map_err(|error| Error::sync("cannot sync the checkpoint", &self.path, error))?;
@@ -394,8 +444,8 @@ impl Checkpoint {
     /// Syncs what was written, with nobody else around.
     pub(crate) fn sync(&mut self) -> Result<()> {
         match self.begin_sync()? {
-            Some(file) => {
-                let done = file.sync_data();
+            Some(begun) => {
+                let done = begun.sync();
                 self.end_sync(done)
             }
             None => Ok(()),
@@ -408,11 +458,11 @@ impl Unsettled {
         let mut slot = Vec::new();
         if env.torn_bytes.is_none() {
             newest.encode(loaded.number, &mut slot);
-            return Unsettled { position: loaded.position as u64, slot, elsewhere: None };
+            return Unsettled { position: loaded.position, slot, elsewhere: None };
         }
         let oldest = (0..AREAS).min_by_key(|&area| loaded.numbers.get(area)).unwrap_or_default();
         newest.encode(loaded.number + 1, &mut slot);
-        let position = (oldest * SLOTS * loaded.slot_bytes) as u64;
+        let position = oldest * SLOTS * loaded.slot_bytes;
         Unsettled { position, slot, elsewhere: Some(oldest) }
     }
 }
@@ -426,19 +476,6 @@ fn least_slot_bytes(env: &Env) -> usize {
 pub(crate) fn least_bytes(tears: bool) -> u64 {
     let slot = if tears { TORN_BYTES_MAX / SLOTS } else { CHECKPOINT_SLOT_BYTES };
     (AREAS * SLOTS * slot) as u64
-}
-
-fn map_file(
-    env: &Env,
-    file: &Arc<dyn StorageFile>,
-    length: usize,
-) -> std::io::Result<Option<MapWriter>> {
-    if !env.mapped {
-        return Ok(None);
-    }
-    let mut map = file.map_write(length)?;
-    map.populate(0..length)?;
-    Ok(Some(map))
 }
 
 #[cfg(test)]

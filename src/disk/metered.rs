@@ -150,6 +150,10 @@ impl Storage for Metered {
         self.storage.create_dir(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.storage.remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         self.storage.list(dir)
     }
@@ -197,8 +201,20 @@ impl Storage for Metered {
         self.storage.lock(dir)
     }
 
+    fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
+        self.storage.lock_shared(dir)
+    }
+
     fn medium(&self, dir: &Path) -> Medium {
         self.storage.medium(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        self.storage.free_bytes(dir)
+    }
+
+    fn device_bytes_written(&self, dir: &Path) -> Option<u64> {
+        self.storage.device_bytes_written(dir)
     }
 
     fn residence(&self, dir: &Path) -> Option<Residence> {

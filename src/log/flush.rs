@@ -259,8 +259,8 @@ impl Inner {
     /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.
     fn try_sync_checkpoint(&self) -> Result<()> {
         let _one_at_a_time = self.checkpoint_sync.lock();
-        let Some(file) = self.checkpoint.lock().file.begin_sync()? else { return Ok(()) };
-        let done = file.sync_data();
+        let Some(begun) = self.checkpoint.lock().file.begin_sync()? else { return Ok(()) };
+        let done = begun.sync();
         self.checkpoint.lock().file.end_sync(done)
     }
 

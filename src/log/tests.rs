@@ -77,6 +77,10 @@ impl Scripted {
         self.0.lock().paths.push(Arc::clone(&path));
         Arc::new(ScriptedFile { file, path, script: self.clone() })
     }
+
+    fn locked(&self, dir: &Path, names: Box<dyn LockedDir>) -> Box<dyn LockedDir> {
+        Box::new(ScriptedDir { names, path: dir.to_path_buf(), script: self.clone() })
+    }
 }
 
 impl Storage for Scripted {
@@ -89,6 +93,10 @@ impl Storage for Scripted {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.on("create_dir", dir)?;
         OsStorage.create_dir(dir)
+    }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.on("remove_dir", dir)?;
+        OsStorage.remove_dir(dir)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         OsStorage.list(dir)
@@ -103,8 +111,12 @@ impl Storage for Scripted {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.on("rename", to)?;
         OsStorage.rename(from, to)?;
-        for path in self.0.lock().paths.iter().filter(|path| *path.lock() == from) {
-            *path.lock() = to.to_path_buf();
+        for path in &self.0.lock().paths {
+            let mut path = path.lock();
+            if let Ok(below) = path.strip_prefix(from) {
+                let whole = to.components().chain(below.components()).collect();
+                *path = whole;
+            }
         }
         Ok(())
     }
@@ -124,13 +136,19 @@ impl Storage for Scripted {
         OsStorage.sync_dir(dir)
     }
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
-        let locked = OsStorage.lock(dir)?;
-        Ok(locked.map(|names| {
-            Box::new(ScriptedDir { names, path: dir.to_path_buf(), script: self.clone() }) as _
-        }))
+        Ok(OsStorage.lock(dir)?.map(|names| self.locked(dir, names)))
+    }
+    fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
+        Ok(OsStorage.lock_shared(dir)?.map(|names| self.locked(dir, names)))
     }
     fn medium(&self, dir: &Path) -> Medium {
         OsStorage.medium(dir)
+    }
+    fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        OsStorage.free_bytes(dir)
+    }
+    fn device_bytes_written(&self, dir: &Path) -> Option<u64> {
+        OsStorage.device_bytes_written(dir)
     }
     fn now_wall(&self) -> Timestamp {
         OsStorage.now_wall()
@@ -167,6 +185,10 @@ impl LockedDir for ScriptedDir {
     fn sync(&self) -> io::Result<()> {
         self.script.on("sync_dir", &self.path)?;
         self.names.sync()
+    }
+    fn sync_filesystem(&self) -> io::Result<()> {
+        self.script.on("sync_filesystem", &self.path)?;
+        self.names.sync_filesystem()
     }
     fn unlock(&self) {
         self.names.unlock();
@@ -219,7 +241,13 @@ impl StorageFile for ScriptedFile {
         self.file.map_read(length)
     }
     fn map_write(&self, length: usize) -> io::Result<MapWriter> {
-        self.file.map_write(length)
+        let (script, path) = (self.script.clone(), Arc::clone(&self.path));
+        let map = self.file.map_write(length)?;
+        Ok(map.before_sync(move || {
+            let gate = Arc::clone(&script.0.lock().gate);
+            drop(gate.lock());
+            script.on("sync", &path.lock())
+        }))
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) unsafe trait Region: Send + Sync {
     /// Makes the pages of a range present and writable, or says why not where a store would raise
     /// a signal.
     fn populate(&self, range: Range<usize>) -> io::Result<()>;
+    /// Makes what was stored survive a power cut, and says what could not be written since the map
+    /// was made, as a sync by the descriptor it was made of would: the map keeps the file open.
+    fn sync(&self) -> io::Result<()>;
     /// These bytes were stored just now, by the [`MapWriter`]: no kernel watches a simulated map.
     #[cfg(feature = "simulation")]
     fn stored(&self, _position: usize, _bytes: &[u8]) {}
@@ -138,6 +141,12 @@ impl Map {
         debug_assert!(range.end <= self.length);
         self.region.populate(range)
     }
+
+    /// Makes what was stored survive a power cut; the writer may be storing meanwhile. Needs no
+    /// descriptor.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.region.sync()
+    }
 }
 
 impl fmt::Debug for Map {
@@ -203,6 +212,58 @@ impl MapWriter {
     /// Makes the pages of a range ready for stores.
     pub(crate) fn populate(&mut self, range: Range<usize>) -> io::Result<()> {
         self.map.populate(range)
+    }
+}
+
+#[cfg(test)]
+impl MapWriter {
+    /// Lets a test hear of each sync of the map before it happens, and refuse it.
+    ///
+    /// # Panics
+    /// If someone reads the map already.
+    pub(crate) fn before_sync(
+        self,
+        ask: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> MapWriter {
+        let map = Arc::into_inner(self.map).expect("the map has no reader yet");
+        let published = map.published();
+        MapWriter::new(Box::new(Asked { region: map.region, ask }), published)
+    }
+}
+
+/// A region whose syncs are asked for first.
+#[cfg(test)]
+struct Asked<F> {
+    region: Box<dyn Region>,
+    ask: F,
+}
+
+// SAFETY: all that the trait promises is promised by the region behind it, which is kept and whose
+// memory is handed out as it is.
+#[cfg(test)]
+unsafe impl<F: Fn() -> io::Result<()> + Send + Sync> Region for Asked<F> {
+    fn base(&self) -> *mut u8 {
+        self.region.base()
+    }
+    fn length(&self) -> usize {
+        self.region.length()
+    }
+    fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        self.region.populate(range)
+    }
+    fn sync(&self) -> io::Result<()> {
+        (self.ask)()?;
+        self.region.sync()
+    }
+    #[cfg(feature = "simulation")]
+    fn stored(&self, position: usize, bytes: &[u8]) {
+        self.region.stored(position, bytes);
+    }
+    fn read_ahead(&self, range: Range<usize>) {
+        self.region.read_ahead(range);
+    }
+    fn in_small_folios(&self, small: bool) {
+        self.region.in_small_folios(small);
     }
 }
 

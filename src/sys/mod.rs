@@ -14,6 +14,8 @@ mod os;
 mod process;
 #[cfg(feature = "simulation")]
 pub mod sim;
+#[cfg(test)]
+mod tests;
 #[cfg(unix)]
 mod unix;
 
@@ -73,6 +75,13 @@ pub(crate) struct Medium {
     /// What the device is, if a power cut may take the neighbours of what is being rewritten: flash
     /// behind a simple controller.
     pub(crate) tears: Option<&'static str>,
+    /// [`LockedDir::sync_filesystem`] covers what a sync of each file would, and hears of what
+    /// could not be written.
+    #[allow(dead_code, reason = "for stores")]
+    pub(crate) syncs_whole: bool,
+    /// In what steps files take room: at least 4096.
+    #[allow(dead_code, reason = "for stores")]
+    pub(crate) block_bytes: u64,
 }
 
 /// Which run of the kernel, which mount and which directory: while all are the same, everything
@@ -90,11 +99,17 @@ pub(crate) trait Task: fmt::Debug + Send + Sync {
     fn join(&mut self);
 }
 
-/// A directory that is open for writing by this process alone. The descriptor that carries the
-/// lock syncs the names as well, so that a flush needs no new one.
+/// A directory that is open for writing by this process alone, or shared with others that lock it
+/// so. The descriptor that carries the lock syncs the names as well, so that a flush needs no new
+/// one.
 pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
     /// Makes the directory's names survive a power cut.
     fn sync(&self) -> io::Result<()>;
+    /// Makes everything on the directory's filesystem survive a power cut, names too. Where
+    /// [`Medium::syncs_whole`] is said, it fails as well if anything there, whoever's it is, could
+    /// not be written since the lock was taken or this was last called.
+    #[allow(dead_code, reason = "for stores")]
+    fn sync_filesystem(&self) -> io::Result<()>;
     /// Lets the next opener in; so do drop and the end of the process.
     fn unlock(&self);
 }
@@ -107,11 +122,14 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// What stands there, or `None`; links at the end are not followed.
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a directory without names in it.
+    #[allow(dead_code, reason = "for stores")]
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Fails if the name exists.
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>>;
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>>;
-    /// Replaces `to` if it exists.
+    /// Replaces `to` if it exists: a file a file, a directory an empty one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name on the same filesystem; fails if `to` exists.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -127,7 +145,18 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// `None` if someone else holds it, this process included.
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
+    /// A lock that many hold at once, and nobody beside [`Storage::lock`]; `None` if someone holds
+    /// that, this process included.
+    #[allow(dead_code, reason = "for stores")]
+    fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
     fn medium(&self, dir: &Path) -> Medium;
+    /// What the filesystem has left for who is not its administrator; `None` where unknown.
+    #[allow(dead_code, reason = "for stores")]
+    fn free_bytes(&self, dir: &Path) -> Option<u64>;
+    /// What was written since the kernel started, by whomever, to the partition or volume that the
+    /// directory lies on; `None` where unknown.
+    #[allow(dead_code, reason = "for stores")]
+    fn device_bytes_written(&self, dir: &Path) -> Option<u64>;
     /// `None` where the system cannot tell.
     fn residence(&self, dir: &Path) -> Option<Residence>;
     /// Wall clock, to a few milliseconds; may jump both ways and start in 1970.

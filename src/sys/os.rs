@@ -40,6 +40,13 @@ impl Storage for OsStorage {
         fs::create_dir(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        // What stands for the directory's lock does not count as a name of somebody.
+        #[cfg(not(unix))]
+        let _ = fs::remove_file(dir.join(LOCK_FILE));
+        fs::remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         fs::read_dir(dir)?
             .map(|entry| {
@@ -107,12 +114,11 @@ impl Storage for OsStorage {
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
-        let file = open_for_lock(dir)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(OsDir { file, process: Process::current() }))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        lock_by(dir, File::try_lock)
+    }
+
+    fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
+        lock_by(dir, File::try_lock_shared)
     }
 
     fn medium(&self, dir: &Path) -> Medium {
@@ -121,9 +127,34 @@ impl Storage for OsStorage {
         #[cfg(not(unix))]
         {
             let _ = dir;
-            let unmappable = Some("the platform is not Linux");
-            Medium { filesystem: "unknown", unmappable, tears: None }
+            Medium {
+                filesystem: "unknown",
+                unmappable: Some("the platform is not Linux"),
+                tears: None,
+                syncs_whole: false,
+                block_bytes: 4096,
+            }
         }
+    }
+
+    #[cfg(unix)]
+    fn free_bytes(&self, dir: &Path) -> Option<u64> {
+        super::unix::room(dir).map(|room| room.free_bytes)
+    }
+
+    #[cfg(not(unix))]
+    fn free_bytes(&self, _dir: &Path) -> Option<u64> {
+        None
+    }
+
+    #[cfg(target_os = "linux")]
+    fn device_bytes_written(&self, dir: &Path) -> Option<u64> {
+        super::device::bytes_written(dir)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn device_bytes_written(&self, _dir: &Path) -> Option<u64> {
+        None
     }
 
     #[cfg(target_os = "linux")]
@@ -217,6 +248,18 @@ fn options(access: Access) -> OpenOptions {
     options
 }
 
+fn lock_by(
+    dir: &Path,
+    lock: fn(&File) -> Result<(), TryLockError>,
+) -> io::Result<Option<Box<dyn LockedDir>>> {
+    let file = open_for_lock(dir)?;
+    match lock(&file) {
+        Ok(()) => Ok(Some(Box::new(OsDir { file, process: Process::current() }))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The directory, or on Windows the file in it, that carries the lock.
 #[derive(Debug)]
 struct OsDir {
@@ -233,6 +276,13 @@ impl LockedDir for OsDir {
     #[cfg(not(unix))]
     fn sync(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn sync_filesystem(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        return super::unix::sync_filesystem(&self.file);
+        #[cfg(not(target_os = "linux"))]
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn unlock(&self) {
@@ -261,8 +311,11 @@ fn open_for_lock(dir: &Path) -> io::Result<File> {
 /// Windows cannot lock a directory; a file in it stands for it.
 #[cfg(not(unix))]
 fn open_for_lock(dir: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))
 }
+
+#[cfg(not(unix))]
+const LOCK_FILE: &str = "lock";
 
 #[derive(Debug)]
 struct OsTask(Option<std::thread::JoinHandle<()>>);
@@ -394,6 +447,10 @@ unsafe impl Region for OsRegion {
     fn populate(&self, range: Range<usize>) -> io::Result<()> {
         let length = range.end.saturating_sub(range.start);
         self.map.advise_range(memmap2::Advice::PopulateWrite, range.start, length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.map.flush()
     }
 
     /// Linux 5.14; an older one refuses, and each page is brought in when it is touched.

@@ -46,6 +46,11 @@ fn wide(number: impl Into<i64>) -> i64 {
     number.into()
 }
 
+/// As [`wide`], of numbers without a sign.
+fn unsigned(number: impl Into<u64>) -> u64 {
+    number.into()
+}
+
 /// A clock to the tick, a few nanoseconds a call; the fine ones cost five times as much.
 fn clock(id: libc::clockid_t) -> (i64, u32) {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -120,12 +125,10 @@ pub(super) fn start_write_out(file: &File, from: u64, to: u64) {
 /// the one that was written to. The mount's number is never used twice in one boot (Linux 6.8).
 #[cfg(target_os = "linux")]
 pub(super) fn residence(dir: &Path) -> Option<Residence> {
-    use std::os::unix::ffi::OsStrExt;
-
     const MNT_ID_UNIQUE: u32 = 0x4000;
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let boot = u128::from_str_radix(&boot.trim().replace('-', ""), 16).ok()?;
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let path = c_path(dir)?;
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let asked = libc::STATX_INO | MNT_ID_UNIQUE;
     let (at, into) = (path.as_ptr(), found.as_mut_ptr());
@@ -143,12 +146,61 @@ pub(super) fn residence(dir: &Path) -> Option<Residence> {
     })
 }
 
+/// Writes out everything on the filesystem that a descriptor lies on. From Linux 5.8 on it fails if
+/// anything could not be written since the descriptor was opened, or since it was last told.
+#[cfg(target_os = "linux")]
+pub(super) fn sync_filesystem(dir: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    // SAFETY: the descriptor is open for the call; no memory is passed.
+    let failed = unsafe { libc::syncfs(dir.as_raw_fd()) } != 0;
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How room is counted on a filesystem, and what is left.
+pub(super) struct Room {
+    pub(super) block_bytes: u64,
+    /// For who is not its administrator.
+    pub(super) free_bytes: u64,
+}
+
+/// `None` where the system does not tell.
+pub(super) fn room(dir: &Path) -> Option<Room> {
+    let path = c_path(dir)?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends with NUL and outlives the call; `found` is large enough to be filled.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0;
+    if failed {
+        return None;
+    }
+    // SAFETY: the call returned 0, so it filled the whole struct.
+    let found = unsafe { found.assume_init() };
+    let block_bytes = unsigned(found.f_frsize);
+    let free_bytes = unsigned(found.f_bavail).saturating_mul(block_bytes);
+    Some(Room { block_bytes: block_bytes.max(BLOCK_BYTES_MIN), free_bytes })
+}
+
+/// Smaller blocks than a page are not reckoned with: the cache writes whole pages.
+const BLOCK_BYTES_MIN: u64 = 4096;
+
+fn block_bytes(dir: &Path) -> u64 {
+    room(dir).map_or(BLOCK_BYTES_MIN, |room| room.block_bytes)
+}
+
+fn c_path(path: &Path) -> Option<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+
+    std::ffi::CString::new(path.as_os_str().as_bytes()).ok()
+}
+
 /// The filesystem's kind, and whether reserved blocks can be stored to through a map.
 #[cfg(target_os = "linux")]
 pub(super) fn medium(dir: &Path) -> Medium {
+    let block_bytes = block_bytes(dir);
     let Some(kind) = filesystem_magic(dir) else {
         let unmappable = Some("its filesystem is unknown");
-        return Medium { filesystem: "unknown", unmappable, tears: None };
+        let (filesystem, syncs_whole) = ("unknown", false);
+        return Medium { filesystem, unmappable, tears: None, syncs_whole, block_bytes };
     };
     let tears = device::tearing(dir);
     // The magic numbers of statfs(2).
@@ -170,19 +222,20 @@ pub(super) fn medium(dir: &Path) -> Medium {
         Some("its filesystem may move blocks that were reserved")
     } else if !cfg!(target_pointer_width = "64") {
         Some("the address space has 32 bits")
-    } else if !kernel_populates() {
+    } else if !kernel_is_at_least(POPULATES) {
         Some("the kernel is older than 5.14 and cannot populate a map without a signal")
     } else {
         None
     };
-    Medium { filesystem, unmappable, tears }
+    // The others hand the call on, or have no one to tell of what failed.
+    let syncs_whole = matches!(filesystem, "ext4" | "xfs" | "tmpfs" | "btrfs" | "f2fs")
+        && kernel_is_at_least(SYNCS_WHOLE);
+    Medium { filesystem, unmappable, tears, syncs_whole, block_bytes }
 }
 
 #[cfg(target_os = "linux")]
 fn filesystem_magic(dir: &Path) -> Option<u32> {
-    use std::os::unix::ffi::OsStrExt;
-
-    let path = std::ffi::CString::new(dir.as_os_str().as_bytes()).ok()?;
+    let path = c_path(dir)?;
     let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `path` ends with NUL and outlives the call; `found` is large enough to be filled.
     let failed = unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0;
@@ -195,9 +248,15 @@ fn filesystem_magic(dir: &Path) -> Option<u32> {
     u32::try_from(wide(kind) & 0xffff_ffff).ok()
 }
 
-/// MADV_POPULATE_WRITE came with Linux 5.14.
+/// MADV_POPULATE_WRITE came with it.
 #[cfg(target_os = "linux")]
-fn kernel_populates() -> bool {
+const POPULATES: (u32, u32) = (5, 14);
+/// Since then syncfs says what could not be written.
+#[cfg(target_os = "linux")]
+const SYNCS_WHOLE: (u32, u32) = (5, 8);
+
+#[cfg(target_os = "linux")]
+fn kernel_is_at_least(version: (u32, u32)) -> bool {
     let mut names = std::mem::MaybeUninit::<libc::utsname>::uninit();
     // SAFETY: `names` is large enough to be filled.
     let failed = unsafe { libc::uname(names.as_mut_ptr()) } != 0;
@@ -209,11 +268,12 @@ fn kernel_populates() -> bool {
     let release: String = names.release.iter().map(|&byte| char::from(byte as u8)).collect();
     let mut numbers = release.split(|digit: char| !digit.is_ascii_digit());
     let mut number = || numbers.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
-    (number(), number()) >= (5, 14)
+    (number(), number()) >= version
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn medium(_dir: &Path) -> Medium {
+pub(super) fn medium(dir: &Path) -> Medium {
     let unmappable = Some("the platform is not Linux");
-    Medium { filesystem: "unknown", unmappable, tears: None }
+    let (block_bytes, syncs_whole) = (block_bytes(dir), false);
+    Medium { filesystem: "unknown", unmappable, tears: None, syncs_whole, block_bytes }
 }

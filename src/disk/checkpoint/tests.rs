@@ -51,10 +51,10 @@ fn the_newest_change_is_found_in_both_modes() {
             checkpoint.write(&env, &state(point)).unwrap();
             assert_eq!(loaded_point(&env), Some(point));
             if point % 3 == 0 {
-                let file = checkpoint.begin_sync().unwrap().unwrap();
+                let begun = checkpoint.begin_sync().unwrap().unwrap();
                 checkpoint.write(&env, &state(point * 100)).unwrap();
                 assert_eq!(loaded_point(&env), Some(point * 100));
-                checkpoint.end_sync(file.sync_data()).unwrap();
+                checkpoint.end_sync(begun.sync()).unwrap();
             }
             if point % 7 == 0 {
                 drop(checkpoint);
@@ -92,7 +92,7 @@ fn changes_during_and_after_a_sync_spare_what_is_synced() {
         fs::write(&path, torn(&under_sync)).unwrap();
         assert_eq!(loaded_point(&env), Some(round * 1000), "round {round}");
         fs::write(&path, &now).unwrap();
-        checkpoint.end_sync(begun.sync_data()).unwrap();
+        checkpoint.end_sync(begun.sync()).unwrap();
         checkpoint.write_synced(&env, &state(round * 1000 + 9)).unwrap();
     }
 }

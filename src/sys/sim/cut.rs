@@ -77,10 +77,11 @@ impl State {
     /// The state the next boot finds.
     pub(super) fn after_power_cut(&self, keep: &Keep) -> State {
         let mut kept = self.kept(keep);
-        let names = kept.names();
+        let mut names = kept.names();
         let mut contents = kept.contents();
         let mut inodes = BTreeMap::new();
         kept.reach(&names, ROOT, Path::new("/"), &mut contents, &mut inodes);
+        names.retain(|dir| inodes.contains_key(&dir));
         let clocks = Clocks {
             mono: Duration::from_secs(1),
             boot: Duration::from_secs(1),
@@ -106,6 +107,8 @@ impl State {
         let mut next = self.restarted(self.names.clone(), self.inodes.clone());
         next.device_names = self.device_names.clone();
         next.changes.clone_from(&self.changes);
+        next.unwritten = self.unwritten;
+        next.synced_before = self.synced_before + self.synced_pages;
         for inode in next.inodes.values_mut() {
             (inode.opens, inode.maps) = (0, Vec::new());
         }
@@ -128,6 +131,7 @@ impl State {
             clocks: self.clocks,
             calls: 0,
             synced_pages: 0,
+            synced_before: 0,
             faults: Vec::new(),
             ignored: Default::default(),
             free: self.free,
@@ -136,6 +140,7 @@ impl State {
             maps_fail: false,
             unmappable: self.unmappable,
             locks: Default::default(),
+            unwritten: (0, 0),
             deleted: self.deleted.clone(),
         }
     }

@@ -51,6 +51,7 @@ impl Disk {
             },
             calls: 0,
             synced_pages: 0,
+            synced_before: 0,
             faults: Vec::new(),
             ignored: Default::default(),
             free: None,
@@ -59,6 +60,7 @@ impl Disk {
             maps_fail: false,
             unmappable: false,
             locks: Default::default(),
+            unwritten: (0, 0),
             deleted: Default::default(),
             profile,
         })
@@ -103,7 +105,8 @@ impl Disk {
     }
 
     /// How many bytes syncs of files have made the device write, in pages of 4 KiB: those that were
-    /// written to, stored to or populated since the last sync of their file, however often.
+    /// written to, stored to or populated since the last sync of their file, however often. Begins
+    /// again with each disk that [`Disk::kill`] and [`Disk::power_cut`] give.
     #[must_use]
     pub fn synced_bytes(&self) -> u64 {
         self.state().synced_pages * PAGE as u64
@@ -142,7 +145,8 @@ impl Disk {
 
     /// Makes calls fail, after those it was told of before. A failed sync drops the file's loose
     /// data: it can still be read, but never reaches the device unless it is written again; the
-    /// length stays loose. After the failed sync of a directory its names stay loose.
+    /// length stays loose. After the failed sync of a directory its names stay loose. A failed sync
+    /// of the whole filesystem is both, for all files and directories.
     pub fn fail(&self, fault: Fault) {
         self.state().faults.push(fault);
     }

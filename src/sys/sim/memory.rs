@@ -94,6 +94,10 @@ unsafe impl Region for SimRegion {
         self.disk.populate(self.inode, self.map, range)
     }
 
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_file(self.inode)
+    }
+
     fn stored(&self, position: usize, bytes: &[u8]) {
         self.disk.state().store(self.inode, self.map, position, bytes);
     }

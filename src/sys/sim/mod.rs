@@ -11,6 +11,11 @@
 //! file's length or of its reserved blocks; a name made or removed, or the two of a rename.
 //! [`Disk::kill`] ends the process alone: the cache stays.
 //!
+//! A sync may cover a file, by a descriptor or a map of it, the names of a directory, or the whole
+//! filesystem. The last fails as well if anything at all could not be written since its caller
+//! locked the directory, as Linux does since 5.8. A file or directory is renamed inside its
+//! directory only.
+//!
 //! Where the log does what a real machine answers with a signal, as a store to a page of a map that
 //! was not populated, the disk panics.
 //!
@@ -41,6 +46,7 @@
 mod chance;
 mod content;
 mod cut;
+mod dirs;
 mod disk;
 mod memory;
 mod names;
@@ -164,6 +170,8 @@ pub struct Call {
 pub enum CallKind {
     /// Makes a directory.
     CreateDir,
+    /// Removes an empty directory.
+    RemoveDir,
     /// Makes a file.
     CreateNew,
     /// Opens a file.
@@ -172,13 +180,13 @@ pub enum CallKind {
     Look,
     /// Lists a directory.
     List,
-    /// Renames a file.
+    /// Renames a file or a directory.
     Rename,
     /// Gives a file another name.
     Link,
     /// Removes a name.
     Unlink,
-    /// Locks a directory.
+    /// Locks a directory, alone or with others.
     Lock,
     /// Reads by position.
     Read,
@@ -190,10 +198,12 @@ pub enum CallKind {
     Allocate,
     /// Begins to write out without waiting.
     WriteOut,
-    /// Syncs a file.
+    /// Syncs a file, by a descriptor or through a map.
     SyncFile,
     /// Syncs a directory.
     SyncDir,
+    /// Syncs everything there is.
+    SyncFilesystem,
     /// Maps a file for reading.
     MapRead,
     /// Maps a file for writing.

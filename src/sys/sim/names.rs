@@ -44,6 +44,13 @@ impl Tree {
         self.0.get(&dir).into_iter().flat_map(|names| names.iter()).map(|(name, to)| (name, *to))
     }
 
+    /// Leaves out the other directories.
+    pub(super) fn retain(&mut self, keep: impl Fn(u64) -> bool) {
+        if !self.0.keys().all(|dir| keep(*dir)) {
+            Arc::make_mut(&mut self.0).retain(|dir, _| keep(*dir));
+        }
+    }
+
     /// Everything a name leads to.
     pub(super) fn all(&self) -> impl Iterator<Item = u64> {
         self.0.values().flat_map(|names| names.values().copied())

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::chance::Chance;
 use super::content::{Content, PAGE, pages, parts};
+use super::dirs::Held;
 use super::memory::Memory;
 use super::names::{Edit, Tree};
 use super::{Call, Fault, Ignored, Keep, Names, Profile};
@@ -161,6 +162,8 @@ pub(super) struct State {
     pub(super) calls: u64,
     /// Pages that syncs of files have written.
     pub(super) synced_pages: u64,
+    /// The same by processes before this one, since the boot.
+    pub(super) synced_before: u64,
     pub(super) faults: Vec<Fault>,
     pub(super) ignored: BTreeSet<Ignored>,
     /// Blocks that are left; `None` without a bound.
@@ -169,8 +172,9 @@ pub(super) struct State {
     pub(super) open: usize,
     pub(super) maps_fail: bool,
     pub(super) unmappable: bool,
-    /// By directory, which lock holds it.
-    pub(super) locks: BTreeMap<u64, u64>,
+    pub(super) locks: BTreeMap<u64, Held>,
+    /// How often something could not be written, and the last errno of it.
+    pub(super) unwritten: (u64, i32),
     pub(super) deleted: VecDeque<Arc<Content>>,
 }
 
@@ -399,6 +403,11 @@ impl State {
         Ok(())
     }
 
+    /// For those who sync the whole filesystem: they hear of it when they do.
+    pub(super) fn note_unwritten(&mut self, errno: i32) {
+        self.unwritten = (self.unwritten.0 + 1, errno);
+    }
+
     /// What a failed sync does: the data is clean and never reaches the device; the length may.
     pub(super) fn drop_dirty(&mut self, number: u64) {
         let Ok(inode) = self.inode(number) else { return };
@@ -448,9 +457,10 @@ impl State {
         }
     }
 
-    /// Forgets files that not even a power cut can bring back.
+    /// Forgets files that not even a power cut can bring back, and directories with all their names
+    /// were and may be.
     fn forget(&mut self) {
-        let State { inodes, device_names, changes, .. } = self;
+        let State { inodes, names, device_names, changes, .. } = self;
         if !inodes.values().any(|inode| inode.gone) {
             return;
         }
@@ -461,7 +471,12 @@ impl State {
         let mut kept: BTreeSet<u64> = pending.filter_map(|edit| edit.inode).collect();
         kept.extend(device_names.all());
         inodes.retain(|number, inode| !inode.gone || kept.contains(number));
-        changes.retain(|change| change.inode().is_none_or(|number| inodes.contains_key(&number)));
+        names.retain(|dir| inodes.contains_key(&dir));
+        device_names.retain(|dir| inodes.contains_key(&dir));
+        changes.retain(|change| match change {
+            Change::Names(edits) => edits.iter().any(|edit| inodes.contains_key(&edit.dir)),
+            _ => change.inode().is_none_or(|number| inodes.contains_key(&number)),
+        });
     }
 
     /// Changes names in the cache, and notes it as one loose piece.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
+use super::content::PAGE;
 use super::memory::SimRegion;
 use super::names::{Edit, absolute};
 use super::state::{EINVAL, Inode, State, errno};
@@ -17,7 +18,7 @@ use super::{Call, CallKind, Disk, Ignored, Torn};
 use crate::sys::map::{Map, MapWriter};
 use crate::sys::os::OsStorage;
 use crate::sys::{
-    Access, DirEntry, FileKind, LockedDir, Medium, Residence, Storage, StorageFile, Task,
+    Access, DirEntry, FileKind, FileSize, LockedDir, Medium, Residence, Storage, StorageFile, Task,
 };
 use crate::words::time::Timestamp;
 
@@ -26,8 +27,6 @@ const EISDIR: i32 = 21;
 const EPERM: i32 = 1;
 const EMFILE: i32 = 24;
 const ENOMEM: i32 = 12;
-const ENOTEMPTY: i32 = 39;
-const EXDEV: i32 = 18;
 const ENOSPC: i32 = 28;
 
 fn size(bytes: u64) -> io::Result<usize> {
@@ -40,7 +39,11 @@ impl Disk {
     }
 
     /// Counts and announces a call, and says which fault it meets.
-    fn call(&self, kind: CallKind, path: &Path) -> (MutexGuard<'_, State>, io::Result<()>) {
+    pub(super) fn call(
+        &self,
+        kind: CallKind,
+        path: &Path,
+    ) -> (MutexGuard<'_, State>, io::Result<()>) {
         let inside = self.0.watch.is_inside();
         let number = {
             let mut state = self.state();
@@ -58,7 +61,7 @@ impl Disk {
     }
 
     /// A call that meets its fault, if there is one.
-    fn enter(&self, kind: CallKind, path: &Path) -> io::Result<MutexGuard<'_, State>> {
+    pub(super) fn enter(&self, kind: CallKind, path: &Path) -> io::Result<MutexGuard<'_, State>> {
         let (state, fault) = self.call(kind, path);
         fault.map(|()| state)
     }
@@ -75,27 +78,28 @@ impl Disk {
         self.enter(CallKind::Populate, &path)?.populate(inode, map, range)
     }
 
-    fn path_of(&self, inode: u64) -> Arc<Path> {
-        let mut state = self.state();
-        state.inode(inode).map_or_else(|_| Path::new("").into(), |inode| Arc::clone(&inode.path))
+    /// A sync of a file, by a descriptor or a map of it.
+    pub(super) fn sync_file(&self, inode: u64) -> io::Result<()> {
+        let (mut state, fault) = self.call(CallKind::SyncFile, &self.path_of(inode));
+        if let Err(error) = fault {
+            state.drop_dirty(inode);
+            state.note_unwritten(error.raw_os_error().unwrap_or(EINVAL));
+            return Err(error);
+        }
+        if state.ignores_file(inode) {
+            return Ok(());
+        }
+        state.sync(inode)
     }
 
-    fn sync_names(&self, path: &Path, check: bool) -> io::Result<()> {
-        let mut state = self.enter(CallKind::SyncDir, path)?;
-        if check {
-            state.check_descriptor()?;
-        }
-        let dir = state.dir(path)?;
-        if !state.ignores(Ignored::Directories) {
-            let journal = state.profile.names == super::Names::Journal;
-            state.settle_names(|edit| journal || edit.dir == dir);
-        }
-        Ok(())
+    pub(super) fn path_of(&self, inode: u64) -> Arc<Path> {
+        let mut state = self.state();
+        state.inode(inode).map_or_else(|_| Path::new("").into(), |inode| Arc::clone(&inode.path))
     }
 }
 
 impl State {
-    fn check_descriptor(&self) -> io::Result<()> {
+    pub(super) fn check_descriptor(&self) -> io::Result<()> {
         match self.descriptors {
             Some(most) if self.open >= most => Err(errno(EMFILE)),
             _ => Ok(()),
@@ -108,12 +112,21 @@ impl State {
         Ok(())
     }
 
+    /// Ends what [`State::take_descriptor`] began for a file or directory.
+    pub(super) fn close(&mut self, number: u64) {
+        self.open -= 1;
+        if let Ok(inode) = self.inode(number) {
+            inode.opens -= 1;
+        }
+        self.let_go(number);
+    }
+
     pub(super) fn ignores(&self, what: Ignored) -> bool {
         self.ignored.contains(&what) || self.ignored.contains(&Ignored::All)
     }
 
     /// Whether the device only claims to sync this file.
-    fn ignores_file(&self, number: u64) -> bool {
+    pub(super) fn ignores_file(&self, number: u64) -> bool {
         let Some(inode) = self.inodes.get(&number) else { return false };
         let name = inode.path.file_name().unwrap_or_default().to_string_lossy();
         let mapped = inode.maps.iter().any(|map| map.writable);
@@ -163,6 +176,10 @@ impl Storage for Disk {
         self.enter(CallKind::CreateDir, dir)?.create(dir, true).map(drop)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.enter(CallKind::RemoveDir, dir)?.remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let state = self.enter(CallKind::List, dir)?;
         state.check_descriptor()?;
@@ -191,24 +208,7 @@ impl Storage for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.enter(CallKind::Rename, to)?;
-        let number = state.lookup(from)?;
-        let (from, target) = (state.place(from)?, state.place(to)?);
-        if from.dir != target.dir {
-            return Err(errno(EXDEV));
-        }
-        if target.inode.is_some_and(|number| state.is_dir(number)) {
-            return Err(errno(EISDIR));
-        }
-        if target.inode == Some(number) {
-            return Ok(());
-        }
-        state.rename(vec![
-            Edit { dir: target.dir, name: target.name, inode: Some(number) },
-            Edit { dir: from.dir, name: from.name, inode: None },
-        ]);
-        state.inode(number)?.path = absolute(to).into();
-        Ok(())
+        self.enter(CallKind::Rename, to)?.move_name(from, to)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -238,32 +238,34 @@ impl Storage for Disk {
         let mut state = self.enter(CallKind::Unlink, path)?;
         let number = state.lookup(path)?;
         if state.is_dir(number) {
-            return Err(errno(if state.names.list(number).next().is_some() {
-                ENOTEMPTY
-            } else {
-                EISDIR
-            }));
+            return Err(errno(EISDIR));
         }
         let place = state.place(path)?;
         state.rename(vec![Edit { dir: place.dir, name: place.name, inode: None }]);
         Ok(())
     }
 
+    fn file_size(&self, path: &Path) -> io::Result<FileSize> {
+        let mut state = self.enter(CallKind::Look, path)?;
+        let number = state.lookup(path)?;
+        let content = &state.inode(number)?.cache;
+        Ok(FileSize { length: content.len() as u64, allocated: content.blocks() * PAGE as u64 })
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.sync_names(dir, true)
+        let mut state = self.enter(CallKind::SyncDir, dir)?;
+        state.check_descriptor()?;
+        let number = state.dir(dir)?;
+        state.sync_names_of(number);
+        Ok(())
     }
 
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
-        let mut state = self.enter(CallKind::Lock, dir)?;
-        let number = state.dir(dir)?;
-        state.check_descriptor()?;
-        if state.locks.contains_key(&number) {
-            return Ok(None);
-        }
-        state.open += 1;
-        let lock = state.number();
-        state.locks.insert(number, lock);
-        Ok(Some(Box::new(SimDir { disk: self.clone(), path: absolute(dir), inode: number, lock })))
+        self.lock_dir(dir, false)
+    }
+
+    fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>> {
+        self.lock_dir(dir, true)
     }
 
     fn medium(&self, _dir: &Path) -> Medium {
@@ -273,7 +275,17 @@ impl Storage for Disk {
             Torn::Overwrite { .. } => Some("it is simulated flash behind a simple controller"),
         };
         let unmappable = state.unmappable.then_some("the simulated disk was told so").or(tears);
-        Medium { filesystem: "simulated", unmappable, tears }
+        let (syncs_whole, block_bytes) = (true, PAGE as u64);
+        Medium { filesystem: "simulated", unmappable, tears, syncs_whole, block_bytes }
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> Option<u64> {
+        self.state().free.map(|blocks| blocks * PAGE as u64)
+    }
+
+    fn device_bytes_written(&self, _dir: &Path) -> Option<u64> {
+        let state = self.state();
+        Some((state.synced_before + state.synced_pages) * PAGE as u64)
     }
 
     fn residence(&self, dir: &Path) -> Option<Residence> {
@@ -324,36 +336,6 @@ fn kind(state: &State, number: u64) -> FileKind {
     if state.is_dir(number) { FileKind::Dir } else { FileKind::File }
 }
 
-/// A locked directory.
-#[derive(Debug)]
-struct SimDir {
-    disk: Disk,
-    path: PathBuf,
-    inode: u64,
-    /// Which lock: another one may be held by the next opener already.
-    lock: u64,
-}
-
-impl LockedDir for SimDir {
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync_names(&self.path, false)
-    }
-
-    fn unlock(&self) {
-        let mut state = self.disk.state();
-        if state.locks.get(&self.inode) == Some(&self.lock) {
-            state.locks.remove(&self.inode);
-        }
-    }
-}
-
-impl Drop for SimDir {
-    fn drop(&mut self) {
-        self.unlock();
-        self.disk.state().open -= 1;
-    }
-}
-
 /// An open file.
 #[derive(Debug)]
 struct SimFile {
@@ -364,18 +346,6 @@ struct SimFile {
 impl SimFile {
     fn enter(&self, kind: CallKind) -> io::Result<MutexGuard<'_, State>> {
         self.disk.enter(kind, &self.disk.path_of(self.inode))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let (mut state, fault) = self.disk.call(CallKind::SyncFile, &self.disk.path_of(self.inode));
-        if let Err(error) = fault {
-            state.drop_dirty(self.inode);
-            return Err(error);
-        }
-        if state.ignores_file(self.inode) {
-            return Ok(());
-        }
-        state.sync(self.inode)
     }
 
     fn region(&self, kind: CallKind, length: usize) -> io::Result<Box<SimRegion>> {
@@ -421,11 +391,11 @@ impl StorageFile for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.sync()
+        self.disk.sync_file(self.inode)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.sync()
+        self.disk.sync_file(self.inode)
     }
 
     fn map_read(&self, length: usize) -> io::Result<Arc<Map>> {
@@ -440,11 +410,6 @@ impl StorageFile for SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        let mut state = self.disk.state();
-        state.open -= 1;
-        if let Ok(inode) = state.inode(self.inode) {
-            inode.opens -= 1;
-        }
-        state.let_go(self.inode);
+        self.disk.state().close(self.inode);
     }
 }

@@ -1,6 +1,8 @@
 //! Floor 2's tests of the simulated disk: each part of its fault model happens, and nothing that
 //! the model excludes does.
 
+mod dirs;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
