@@ -143,9 +143,18 @@ impl Space {
     }
 }
 
-/// A file's length in whole blocks.
+/// What a file of this length takes at most: its whole blocks, and those in which the filesystem
+/// keeps where they lie. On a fragmented ext4 or xfs each block may lie elsewhere; four places are
+/// told by the inode itself, so many more by a block.
 pub(crate) fn blocks(length: u64) -> u64 {
-    length.div_ceil(limits::BLOCK_BYTES).saturating_mul(limits::BLOCK_BYTES)
+    let data = length.div_ceil(limits::BLOCK_BYTES);
+    let maps = match data {
+        ..=limits::BLOCKS_IN_INODE => 0,
+        _ => data.div_ceil(limits::BLOCKS_IN_MAP),
+    };
+    // Where these are more than the inode can tell, one more tells where they lie.
+    let top = u64::from(maps > limits::BLOCKS_IN_INODE);
+    data.saturating_add(maps + top).saturating_mul(limits::BLOCK_BYTES)
 }
 
 /// A budget has no room.
@@ -216,5 +225,10 @@ mod tests {
     #[test]
     fn lengths_count_in_whole_blocks() {
         assert_eq!([0, 1, 4096, 4097].map(blocks), [0, 4096, 4096, 8192]);
+        // With the blocks that say where they lie, from the fifth on.
+        let counted = |count: u64| blocks(count * 4096) / 4096;
+        assert_eq!([4, 5, 16, 340, 341].map(counted), [4, 6, 17, 341, 343]);
+        assert_eq!([1360, 1361, 4096].map(counted), [1364, 1367, 4110]);
+        assert!(blocks(u64::MAX) > u64::MAX / 2);
     }
 }

@@ -87,6 +87,10 @@ pub(crate) const THREAD_MEMORY_BYTES: usize = 64 << 10;
 
 /// What a file's space is counted in: the block of common filesystems.
 pub(crate) const BLOCK_BYTES: u64 = 4 << 10;
+/// So many blocks of a file can be told of by its inode, wherever they lie: ext4's extents.
+pub(crate) const BLOCKS_IN_INODE: u64 = 4;
+/// And so many by a block that does nothing else.
+pub(crate) const BLOCKS_IN_MAP: u64 = 340;
 /// How long an append that waits for room sleeps before it looks again.
 pub(crate) const FULL_POLL_MILLIS: u64 = 50;
 /// From so many files on that were open, those that are not any more are forgotten.
