@@ -7,6 +7,7 @@ pub mod docs;
 mod log;
 #[cfg(feature = "replicator")]
 mod replicator;
+mod store;
 mod sys;
 mod words;
 
@@ -30,6 +31,7 @@ pub use log::{Log, OffsetSpec, Visibility};
 pub use replicator::{
     LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
 };
+pub use store::partition::partition_for_key;
 #[cfg(feature = "simulation")]
 pub use sys::sim as simulation;
 pub use words::error::{Error, ErrorKind, Result};

@@ -15,6 +15,7 @@ use crate::log::read::Reader;
 use crate::log::{Log, OffsetSpec, Visibility};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
+use crate::words::name::check_name;
 use crate::words::offset::Offset;
 
 /// How a consumer is opened. The defaults: it sees written records, and begins at the log start.
@@ -116,7 +117,7 @@ impl Log {
     /// As [`Log::consumer`], and [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) if a new one is
     /// to begin at an offset the log does not have.
     pub fn consumer_with(&self, name: &str, options: ConsumerOptions) -> Result<Consumer> {
-        check_name(name)?;
+        check_name("consumer", name)?;
         let inner = &*self.inner;
         inner.check_open()?;
         let handle = ReaderHandle::new(self)?;
@@ -220,22 +221,6 @@ impl Log {
             });
         })
     }
-}
-
-/// Kafka's rule for topic names, so that every name is a file name and a metric label as well.
-fn check_name(name: &str) -> Result<()> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let sized = (1..=limits::NAME_BYTES_MAX).contains(&name.len());
-    if !sized || name == "." || name == ".." || !name.bytes().all(legal) {
-        let shown: String = name.chars().take(40).collect();
-        return Err(Error::invalid(format!(
-            "the consumer name {shown:?} ({} bytes) is not 1 to {} of letters, digits, '.', '_' \
-             and '-'",
-            name.len(),
-            limits::NAME_BYTES_MAX
-        )));
-    }
-    Ok(())
 }
 
 fn visibility_of(consumer: &ConsumerState) -> Visibility {

@@ -5,6 +5,7 @@
 pub(crate) mod error;
 pub(crate) mod limits;
 pub(crate) mod log_id;
+pub(crate) mod name;
 pub(crate) mod offset;
 pub(crate) mod record;
 pub(crate) mod time;
