@@ -12,6 +12,8 @@ mod sys;
 mod words;
 
 pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
+pub use log::archive::dir::ArchiveDir;
+pub use log::archive::{Archive, ArchivedSegment, SealedSegment};
 pub use log::batch::{Compression, RecordBatch, Records, TimestampType};
 pub use log::export::ExportReport;
 pub use log::follow::reader::FollowReader;

@@ -122,21 +122,29 @@ impl Log {
         inner.check_open()?;
         let handle = ReaderHandle::new(self)?;
         // Looked up before the checkpoint is locked (I10), if it can be needed at all.
-        let by_time = match options.start {
-            OffsetSpec::Timestamp(_) if !self.knows_consumer(name)? => {
-                Some(inner.resolve(options.start)?)
-            }
-            _ => None,
+        let asks = match options.start {
+            OffsetSpec::Timestamp(_) => true,
+            OffsetSpec::At(_) => inner.options.archive.is_some(),
+            _ => false,
+        };
+        let looked_up = match asks && !self.knows_consumer(name)? {
+            true => Some(inner.resolve(options.start)?),
+            false => None,
         };
         let start = || {
             let visible = inner.visible_end(options.visibility);
             match options.start {
                 OffsetSpec::Latest => Ok(visible),
-                OffsetSpec::Timestamp(_) => Ok(by_time.map_or(visible, |found| found.min(visible))),
-                start => inner.resolve(start).and_then(|start| match start <= visible {
-                    true => Ok(start),
-                    false => Err(inner.out_of_range(start)),
-                }),
+                OffsetSpec::Timestamp(_) => {
+                    Ok(looked_up.map_or(visible, |found| found.min(visible)))
+                }
+                start => {
+                    let found = looked_up.map_or_else(|| inner.resolve_in_log(start), Ok)?;
+                    if found > visible {
+                        return Err(inner.out_of_range(found));
+                    }
+                    Ok(found)
+                }
             }
         };
         if !inner.open_consumers.lock().insert(name.to_owned()) {
@@ -159,9 +167,10 @@ impl Log {
             }
             inner.open_consumers.lock().remove(name);
         })?;
-        let log_start = inner.log_start_offset();
-        let missed = (log_start - committed).max(0).unsigned_abs();
-        let reader = Reader::new(handle, committed.max(log_start), options.visibility);
+        // What an archive may have is read before it is called missed.
+        let begin = committed.max(inner.committable_start());
+        let missed = (begin - committed).unsigned_abs();
+        let reader = Reader::new(handle, begin, options.visibility);
         Ok(Consumer { name: name.to_owned(), reader, committed, missed })
     }
 
@@ -259,7 +268,9 @@ impl Consumer {
     /// The next batch, waiting for it at most `max_wait`; `None` if none came.
     ///
     /// Its records begin at the consumer's position; the position moves behind it. A consumer that
-    /// [`Log::delete_records`] overtook goes on at the log start, and what it missed is counted.
+    /// retention or [`Log::delete_records`] overtook goes on at the log start, and what it missed
+    /// is counted; with [`LogOptions::archive`](crate::LogOptions::archive) it reads first what the
+    /// archive has of that.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) with the range that cannot be read: it is counted as missed,
@@ -318,21 +329,24 @@ impl Consumer {
     ///
     /// # Errors
     /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) if deletion overtook the position since
-    /// the last poll: the next one brings it to the log start. [`Io`](ErrorKind::Io) if the
-    /// checkpoint cannot be written; [`Closed`](ErrorKind::Closed).
+    /// the last poll, and the log has no archive: the next one brings it to the log start.
+    /// [`Io`](ErrorKind::Io) if the checkpoint cannot be written; [`Closed`](ErrorKind::Closed).
     pub fn commit(&mut self) -> Result<()> {
         self.commit_offset(self.position())
     }
 
-    /// Commits an offset: the next one to read after a restart. It may lie below the last one.
+    /// Commits an offset: the next one to read after a restart. It may lie below the last one, and
+    /// with [`LogOptions::archive`](crate::LogOptions::archive) below the log start, whether the
+    /// archive has it or not: a consumer that reads there goes on there. A
+    /// [`Hold`](crate::Hold) on one then keeps the whole log until it has caught up.
     ///
     /// # Errors
-    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) below the log start offset or above what
-    /// this consumer can see; those of [`Consumer::commit`].
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) below the log start offset (with an
+    /// archive: below zero) or above what this consumer can see; those of [`Consumer::commit`].
     pub fn commit_offset(&mut self, offset: Offset) -> Result<()> {
         let inner = &*self.reader.log().inner;
         inner.check_open()?;
-        let valid = inner.log_start_offset()..inner.visible_end(self.reader.visibility());
+        let valid = inner.committable_start()..inner.visible_end(self.reader.visibility());
         if offset < valid.start || offset > valid.end {
             return Err(Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be committed")
                 .at(&inner.env.dir)

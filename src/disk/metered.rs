@@ -256,6 +256,10 @@ impl Storage for Metered {
     fn random(&self) -> io::Result<[u8; 16]> {
         self.storage.random()
     }
+
+    fn realm(&self) -> usize {
+        self.storage.realm()
+    }
 }
 
 /// An open file that is counted.

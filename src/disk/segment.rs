@@ -422,7 +422,7 @@ impl SegmentData {
     }
 
     /// Keeps no index in memory from now on.
-    fn let_index_go(&self) {
+    pub(crate) fn let_index_go(&self) {
         self.keeps_index.store(false, Ordering::Release);
         *self.index.write() = None;
     }

@@ -224,6 +224,7 @@ fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> 
         background,
         memory_limit_bytes,
         mirror_of,
+        archive,
         flush: _,
         segment_age: _,
         retention_bytes: _,
@@ -249,6 +250,7 @@ fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> 
         ("background", *background == asked.background),
         ("memory_limit_bytes", *memory_limit_bytes == asked.memory_limit_bytes),
         ("mirror_of", *mirror_of == asked.mirror_of),
+        ("archive", *archive == asked.archive),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }

@@ -31,7 +31,10 @@ impl MemoryPlan {
         let batch = options.batch_bound();
         let index = memory_max(options.index_interval_bytes, options.segment_bytes);
         let thread = if options.background { limits::THREAD_MEMORY_BYTES } else { 0 };
-        let window = if mapped { 0 } else { batch.max(limits::READ_CHUNK_BYTES) };
+        let archive = options.archive.is_some();
+        let window = if mapped && !archive { 0 } else { batch.max(limits::READ_CHUNK_BYTES) };
+        // An archived segment's index is read for each look.
+        let looked_into = if archive { index.saturating_mul(2) } else { 0 };
         let terms = [
             batch.saturating_mul(3),
             index.saturating_mul(3),
@@ -41,7 +44,7 @@ impl MemoryPlan {
         MemoryPlan {
             base: terms.into_iter().fold(0, usize::saturating_add),
             sealed: index.saturating_mul(2),
-            reader: window.saturating_add(limits::READER_MEMORY_BYTES),
+            reader: window.saturating_add(limits::READER_MEMORY_BYTES + looked_into),
             limit: options.memory_limit_bytes.unwrap_or(usize::MAX),
         }
     }

@@ -4,6 +4,7 @@
 //! offset, `open` makes a log of what a crash left. Lock order: writer, flush, checkpoint (I10).
 
 mod append_at;
+pub(crate) mod archive;
 mod background;
 pub(crate) mod batch;
 mod chain;
@@ -59,6 +60,7 @@ use crate::disk::meta::Meta;
 use crate::disk::set::SegmentSet;
 use crate::disk::space::Space;
 use crate::disk::state::State;
+use crate::log::archive::hand::HandedOver;
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
@@ -96,7 +98,8 @@ pub enum OffsetSpec {
     Earliest,
     /// At the log end offset: only what is appended from now on.
     Latest,
-    /// At this offset, from the log start offset to the log end offset.
+    /// At this offset, from the log start offset to the log end offset; with
+    /// [`LogOptions::archive`](crate::LogOptions::archive) also below, where the archive has it.
     At(Offset),
     /// At the first record whose time is this or a later one, as Kafka's `ListOffsets` finds it;
     /// at the log end offset if there is none. Times need not rise: a record behind it may be
@@ -175,6 +178,8 @@ pub(crate) struct Inner {
     readers: AtomicUsize,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
+    /// How far the archive was given what there is.
+    handed_over: HandedOver,
     clock: Arc<LogClock>,
     /// The machine, for clocks that every append reads.
     clocks: Arc<dyn Storage>,
@@ -337,8 +342,21 @@ impl Inner {
         Error::new(ErrorKind::Closed, text).at(&self.env.dir)
     }
 
-    /// Where an offset specification points now.
+    /// Where an offset specification points now. May ask the archive: no lock may be held (I10).
     pub(crate) fn resolve(&self, spec: OffsetSpec) -> Result<Offset> {
+        match spec {
+            OffsetSpec::At(offset) if offset < self.log_start_offset() => {
+                match self.is_archived(offset)? {
+                    true => Ok(offset),
+                    false => self.resolve_in_log(spec),
+                }
+            }
+            _ => self.resolve_in_log(spec),
+        }
+    }
+
+    /// Where it points in the log itself.
+    pub(crate) fn resolve_in_log(&self, spec: OffsetSpec) -> Result<Offset> {
         let valid = self.valid_offsets();
         match spec {
             OffsetSpec::Earliest => Ok(valid.start),

@@ -89,6 +89,9 @@ fn open_locked(
     if meta.seal {
         env.seal = Seal::of(meta.log_id);
     }
+    if let Some(archive) = &options.archive {
+        archive.attach(meta.log_id, &env.dir)?;
+    }
     report.checkpoint_lost = loaded.state.is_none() && !listing.bases.is_empty();
     let first = listing.bases.first().copied().unwrap_or_default();
     let adopted = store.is_some() && meta.store != store;
@@ -251,6 +254,7 @@ fn assemble(
         open_consumers: Mutex::new(HashSet::new()),
         closing: Mutex::new(()),
         deletion: Mutex::default(),
+        handed_over: Default::default(),
         clock,
         process: Process::current(),
         background: OnceLock::new(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::layout::HEADER_BYTES;
 use crate::log::Log;
+use crate::log::archive::ArchiveHook;
 use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
 use crate::log::validate::Validate;
@@ -123,6 +124,8 @@ pub struct LogOptions {
     pub(crate) mirror_of: Option<LogId>,
     #[serde(skip)]
     pub(crate) validate: Option<Validate>,
+    #[serde(skip)]
+    pub(crate) archive: Option<ArchiveHook>,
 }
 
 impl Default for LogOptions {
@@ -151,6 +154,7 @@ impl Default for LogOptions {
             thin_keep_one_in: None,
             mirror_of: None,
             validate: None,
+            archive: None,
         }
     }
 }
@@ -235,7 +239,8 @@ impl LogOptions {
     /// entries = segment_bytes / (index_interval_bytes + 1, at least 61) + 2
     /// index   = 24 * entries, three times that above 65536 entries
     /// sealed  = open sealed segments: 1 to 16, as many as the limit leaves room for
-    /// reader  = 4 KiB, and in positioned mode the larger of batch and 64 KiB
+    /// reader  = 4 KiB, and in positioned mode the larger of batch and 64 KiB;
+    ///           with an archive that in either mode, and 2 * index
     ///
     /// memory  = 3 * batch            encoding, and what is being checked or copied
     ///         + 3 * index            the active segment's, and sealing it

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::codec::DecodeError;
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Seen, Step, Stop, Walker, is_zero};
+use crate::log::archive::Archived;
 use crate::log::batch::RecordBatch;
 use crate::log::memory::ReaderHandle;
 use crate::log::{Log, OffsetSpec, Visibility};
@@ -21,8 +22,11 @@ use crate::words::offset::Offset;
 /// As an iterator it ends when nothing more is there now; called again later it goes on with what
 /// came in since. An [`ErrorKind::Corrupt`] says which offsets cannot be read; the next call goes
 /// on behind them. An [`ErrorKind::OffsetOutOfRange`] says that records were deleted before they
-/// were read; the next call goes on at the log start. After any other error the iterator ends once,
-/// so that no loop repeats it for ever.
+/// were read; the next call goes on at the log start. With [`LogOptions::archive`] what the archive
+/// has of them is read there first. After any other error the iterator ends once, so that no loop
+/// repeats it for ever.
+///
+/// [`LogOptions::archive`]: crate::LogOptions::archive
 #[derive(Debug)]
 pub struct Reader {
     log: ReaderHandle,
@@ -33,6 +37,8 @@ pub struct Reader {
     /// leaves the writer's cache line alone.
     seen_end: Offset,
     at: Option<Place>,
+    /// The same below the log start, where the archive goes on.
+    pub(super) archived: Option<Box<Archived>>,
     /// The bytes at hand where the reader stood before: memory to fill anew.
     spare: Pinned,
     /// The walker's last batch is not durable yet: kept so that it is not checked twice.
@@ -55,8 +61,9 @@ impl Log {
     /// A reader from an offset on. Each has a position of its own; nothing about it is stored.
     ///
     /// # Errors
-    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) for an offset below the log start or above
-    /// the log end; [`OutOfSpace`](ErrorKind::OutOfSpace) if
+    /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) for an offset above the log end, or below
+    /// the log start unless an archive has it, and what that says;
+    /// [`OutOfSpace`](ErrorKind::OutOfSpace) if
     /// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes) leaves no room for
     /// one more: drop another one first; [`Closed`](ErrorKind::Closed).
     ///
@@ -86,6 +93,7 @@ impl Reader {
             position,
             seen_end: Offset::ZERO,
             at: None,
+            archived: None,
             spare: Pinned::of_vec(Vec::new()),
             held: false,
             failed: false,
@@ -115,48 +123,68 @@ impl Reader {
         self.log.inner.check_open()?;
         self.position = self.log.inner.resolve(to)?;
         self.seen_end = Offset::ZERO;
+        self.archived = None;
+        self.leave_log();
+        Ok(())
+    }
+
+    /// Stands in no segment of the log any more.
+    pub(super) fn leave_log(&mut self) {
         if let Some(place) = self.at.take() {
             self.spare = place.walker.into_window();
         }
         self.held = false;
-        Ok(())
+    }
+
+    /// Gives memory back that another place will take.
+    pub(super) fn forget_spare(&mut self) {
+        self.spare = Pinned::of_vec(Vec::new());
+    }
+
+    /// Goes on at an offset that was come to elsewhere.
+    pub(super) fn move_to(&mut self, position: Offset) {
+        self.position = position;
     }
 
     /// The next batch, or none now. [`ErrorKind::OffsetOutOfRange`] says, once, that the log start
-    /// overtook the position, which is there now.
+    /// overtook the position, which is there now, or where the archive goes on.
     #[inline]
     pub(crate) fn read(&mut self) -> Result<Option<RecordBatch>> {
-        self.log.inner.check_open()?;
-        let from = self.position;
-        if from < self.log.inner.log_start_offset() {
-            return Err(self.overtaken(from));
-        }
-        match self.advance() {
-            Ok(Some(start)) => {
-                let place = self.at.as_ref();
-                Ok(place.and_then(|place| RecordBatch::of_last(&place.walker, start)))
+        loop {
+            self.log.inner.check_open()?;
+            let from = self.position;
+            if from < self.log.inner.log_start_offset() {
+                match self.read_below()? {
+                    Some(batch) => return Ok(Some(batch)),
+                    None => continue,
+                }
             }
-            Ok(None) => Ok(None),
-            Err(error) => Err(self.explained(error, from)),
+            match self.advance() {
+                Ok(Some(start)) => {
+                    let place = self.at.as_ref();
+                    return Ok(place.and_then(|place| RecordBatch::of_last(&place.walker, start)));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) => self.explain(error, from)?,
+            }
         }
     }
 
-    /// What was deleted while it was read looks damaged.
+    /// What was deleted while it was read looks damaged: it is looked for below the log start.
     #[cold]
-    fn explained(&mut self, error: Error, from: Offset) -> Error {
-        let deleted = from < self.log.inner.log_start_offset();
-        match error.kind() {
-            ErrorKind::Corrupt if deleted => self.overtaken(from),
-            _ => error,
+    fn explain(&mut self, error: Error, from: Offset) -> Result<()> {
+        if error.kind() != ErrorKind::Corrupt || from >= self.log.inner.log_start_offset() {
+            return Err(error);
         }
+        self.position = from;
+        Ok(())
     }
 
-    /// Moves the position to the log start, which is above it.
+    /// Moves the position over offsets that were deleted, to the log start or where the archive
+    /// goes on.
     #[cold]
-    fn overtaken(&mut self, from: Offset) -> Error {
-        self.position = self.log.inner.log_start_offset();
-        self.at = None;
-        self.held = false;
+    pub(super) fn overtaken(&mut self, from: Offset, to: Offset) -> Error {
+        self.position = to;
         let text = "the records were deleted before they were read";
         Error::new(ErrorKind::OffsetOutOfRange, text)
             .at(&self.log.inner.env.dir)
@@ -242,6 +270,7 @@ impl Reader {
     /// Goes to the segment of the position.
     #[cold]
     fn arrive(&mut self) -> Result<()> {
+        self.archived = None;
         let place = match self.enter(self.position) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 return Err(self.pass_segment(error));

@@ -68,6 +68,14 @@ pub struct LogStats {
     pub wear: Wear,
     /// Segments deleted since then.
     pub segments_deleted: u64,
+    /// Segments that the archive took since then.
+    pub segments_archived: u64,
+    /// Their bytes.
+    pub bytes_archived: u64,
+    /// How often since then a segment could not be archived; it stays until it can.
+    pub archive_failures: u64,
+    /// What the archive said last, if it failed last.
+    pub archive_error: Option<String>,
     /// How files are accessed: `Mapped` or `Positioned`.
     pub io_mode: IoMode,
     /// What the first failed sync said; appends and flushes are refused since then.
@@ -167,6 +175,7 @@ impl Log {
         let files = inner.files();
         let log_end_offset = inner.log_end_offset();
         let tally = &inner.tally;
+        let archived = inner.handed_over.stats();
         let (memory_bytes, memory_bytes_max) = inner.memory_now();
         LogStats {
             memory_bytes,
@@ -190,6 +199,10 @@ impl Log {
             rolls: appended.rolls,
             wear: Wear::of(appended.bytes, inner.env.written.sums()),
             segments_deleted: tally.deleted.load(Ordering::Relaxed),
+            segments_archived: archived.segments,
+            bytes_archived: archived.bytes,
+            archive_failures: archived.failures,
+            archive_error: archived.error,
             io_mode: if inner.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: inner.failure.get().cloned(),
             recovery: inner.recovery.clone(),
@@ -235,6 +248,10 @@ impl Inner {
             rolls: 0,
             wear: Wear::default(),
             segments_deleted: 0,
+            segments_archived: 0,
+            bytes_archived: 0,
+            archive_failures: 0,
+            archive_error: None,
             io_mode: if self.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: Some(self.closed_error().to_string()),
             recovery: self.recovery.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(feature = "simulation")]
 use forebay::simulation::{Disk, Keep, Profile};
-use forebay::{Error, IoMode, Log, LogOptions};
+use forebay::{ArchiveDir, Error, IoMode, Log, LogOptions};
 use tempfile::TempDir;
 
 use super::{MODES, batches_of, scratch};
@@ -97,6 +97,39 @@ impl Place {
         disk.write_file("/place/x", b"");
         disk.remove_file("/place/x");
         Place { path: "/place".into(), on: On::Simulated(disk) }
+    }
+
+    /// An empty directory on the same filesystem.
+    pub(crate) fn beside(&self, name: &str) -> Place {
+        match &self.on {
+            On::System(_) => self.ground().place(),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => {
+                let path = Path::new("/").join(name);
+                disk.write_file(path.join("x"), b"");
+                disk.remove_file(path.join("x"));
+                Place { path, on: On::Simulated(disk.clone()) }
+            }
+        }
+    }
+
+    /// An archive in it.
+    pub(crate) fn archive(&self) -> ArchiveDir {
+        match &self.on {
+            On::System(_) => ArchiveDir::new(&self.path).unwrap(),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => ArchiveDir::new_on(disk, &self.path).unwrap(),
+        }
+    }
+
+    /// A directory in it, with what lies there.
+    pub(crate) fn inside(&self, name: &str) -> Place {
+        let path = self.path.join(name);
+        match &self.on {
+            On::System(_) => Place { path, on: On::System(None) },
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => Place { path, on: On::Simulated(disk.clone()) },
+        }
     }
 
     pub(crate) fn ground(&self) -> Ground {

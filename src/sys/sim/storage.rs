@@ -325,6 +325,10 @@ impl Storage for Disk {
         OsStorage.yield_now();
     }
 
+    fn realm(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     fn random(&self) -> io::Result<[u8; 16]> {
         let mut state = self.enter(CallKind::Random, Path::new(""))?;
         let (high, low) = (state.chance.next(), state.chance.next());
