@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use forebay::simulation::{Call, CallKind, Disk, Fault, Keep, Names, Profile, Torn};
+use forebay::simulation::{Call, CallKind, Disk, Fault, Ignored, Keep, Names, Profile, Torn};
 use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Media, Offset, OffsetSpec};
 
 const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
@@ -192,8 +192,9 @@ fn the_copy_of_an_end_that_is_gone_is_not_put_into_a_new_file() {
     let log = open(&disk);
     log.append(vec![b'a'; 900]).unwrap();
     let killed = disk.kill();
+    killed.ignore_syncs(Ignored::Directories, true);
     let log_of_killed = open(&killed);
-    // The end is copied and synced before this; the segment's name is not.
+    // The end is copied and synced before this; the segment's name is lost, whoever synced it.
     log_of_killed.append("b").unwrap();
     let dark = killed.power_cut(Keep::None);
     drop((log, log_of_killed));
@@ -307,6 +308,36 @@ fn a_read_that_fails_once_costs_neither_identity_nor_checkpoint() {
                 assert_eq!(log.consumers()[0].committed.get(), 5, "{on:?} {after}");
                 assert_eq!(offsets(&log), [3, 4, 5, 6, 7], "{on:?} {after}");
                 log.close().unwrap();
+            }
+        }
+    }
+}
+
+/// I18, V6: a process dies after it put a larger checkpoint in the old one's place and before that
+/// name was synced; what the next one commits and syncs is in a file that a power cut leaves.
+#[test]
+fn a_synced_commit_survives_although_a_killed_process_had_just_replaced_the_checkpoint() {
+    for mode in MODES {
+        let disk = strict();
+        let log = open(&disk, mode);
+        log.append("x").unwrap();
+        log.flush().unwrap();
+        let killed = ends(&disk, |call| call.kind == CallKind::SyncDir, |disk| vec![disk.kill()]);
+        for n in 0..20 {
+            let mut consumer = log.consumer(&format!("{n:0249}")).unwrap();
+            consumer.commit_offset(Offset::new(1)).unwrap();
+        }
+        disk.unwatch();
+        let killed = std::mem::take(&mut *killed.lock().unwrap());
+        assert!(!killed.is_empty());
+        for disk in killed {
+            let log = open(&disk, mode);
+            let mut consumer = log.consumer("c").unwrap();
+            consumer.commit_offset(Offset::new(1)).unwrap();
+            consumer.sync().unwrap();
+            for cut in cuts(&disk) {
+                let log = open(&cut, mode);
+                assert_eq!(log.consumer("c").unwrap().committed(), Offset::new(1), "{mode:?}");
             }
         }
     }

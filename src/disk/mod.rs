@@ -1,4 +1,5 @@
-//! What lies in a log's directory: segments with their indexes, the checkpoint, the meta file.
+//! What lies in a log's directory: segments with their indexes, the checkpoint, the meta file; and
+//! what a store's has beside its logs.
 //!
 //! Floor 3. Knows bytes in files; when to roll, flush or delete is decided above.
 
@@ -12,10 +13,16 @@ pub(crate) mod names;
 pub(crate) mod pins;
 pub(crate) mod segment;
 pub(crate) mod set;
+pub(crate) mod slot;
 #[allow(dead_code, reason = "the store uses it")]
 pub(crate) mod space;
 pub(crate) mod state;
+#[allow(dead_code, reason = "the store uses it")]
+pub(crate) mod store_meta;
+#[allow(dead_code, reason = "the store uses it")]
+pub(crate) mod store_state;
 pub(crate) mod target;
+pub(crate) mod text;
 pub(crate) mod times;
 pub(crate) mod walk;
 pub(crate) mod wear;

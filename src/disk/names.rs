@@ -8,6 +8,10 @@ use crate::words::offset::Offset;
 pub(crate) const META: &str = "log.meta";
 /// The small durable state.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+/// Identity of a store.
+pub(crate) const STORE_META: &str = "store.meta";
+/// The small durable state of a store.
+pub(crate) const STORE_CHECKPOINT: &str = "store.checkpoint";
 /// The next segment before it has its name.
 pub(crate) const SEGMENT_NEXT: &str = "segment.new";
 /// The one after it, made ahead by the log's own thread.

@@ -3,23 +3,18 @@
 //! Floor 3. Bytes: `docs/format.md`, "checkpoint". Big endian; the last four bytes are a CRC-32.
 
 use crate::codec::DecodeError;
-use crate::codec::crc::crc32;
 use crate::disk::meta::Meta;
+use crate::disk::names;
+use crate::disk::slot::{Fields, Moment, Slot, set_bits};
 use crate::sys::Residence;
 use crate::words::limits;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
-const MAGIC: [u8; 4] = *b"FBCK";
-const UNUSED_MAGIC: [u8; 4] = *b"FBC0";
-const VERSION: u16 = 1;
 const FLAG_CLEAN: u16 = 1;
 const FLAG_SEAL: u16 = 2;
 const FLAG_SOURCE: u16 = 4;
 const FLAG_CLOSING_TIME: u16 = 8;
-const FLAG_RESIDENCE: u16 = 16;
-const FLAG_ANCHOR: u16 = 32;
-const FLAG_ANCHOR_OF_BOOT: u16 = 64;
 
 /// Everything small that has to survive: kept whole in every slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,24 +138,33 @@ impl State {
         }
     }
 
-    /// Lays the state out as the slot with this number.
-    pub(crate) fn encode(&self, number: u64, out: &mut Vec<u8>) {
-        out.clear();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_be_bytes());
-        let flags = [
+    fn moment(&self) -> Moment {
+        Moment { residence: self.residence, clock: self.clock }
+    }
+}
+
+impl Slot for State {
+    const MAGIC: [u8; 4] = *b"FBCK";
+    const UNUSED: [u8; 4] = *b"FBC0";
+    const VERSION: u16 = 1;
+    const FILE: &'static str = names::CHECKPOINT;
+    const FILE_BYTES_MAX: usize = limits::CHECKPOINT_FILE_BYTES_MAX;
+
+    fn is_clean(&self) -> bool {
+        self.clean.is_some()
+    }
+
+    fn flags(&self) -> u16 {
+        let bits = [
             (FLAG_CLEAN, self.clean.is_some()),
             (FLAG_SEAL, self.meta.seal),
             (FLAG_SOURCE, self.meta.source.is_some()),
             (FLAG_CLOSING_TIME, self.clean.is_some_and(|mark| mark.closing_time)),
-            (FLAG_RESIDENCE, self.residence.is_some()),
-            (FLAG_ANCHOR, self.clock.anchor.is_some()),
-            (FLAG_ANCHOR_OF_BOOT, self.clock.anchor_of_boot),
         ];
-        let flags = flags.iter().filter(|(_, set)| *set).fold(0, |all, (flag, _)| all | flag);
-        out.extend_from_slice(&u16::to_be_bytes(flags));
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&number.to_be_bytes());
+        set_bits(&bits) | self.moment().flags()
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.meta.log_id.as_bytes());
         let source = self.meta.source.unwrap_or(LogId::from_bytes([0; 16]));
         out.extend_from_slice(source.as_bytes());
@@ -177,7 +181,12 @@ impl State {
         out.extend_from_slice(&mark.active_base.get().to_be_bytes());
         out.extend_from_slice(&mark.active_bytes.to_be_bytes());
         out.extend_from_slice(&mark.index_checksum.to_be_bytes());
-        self.encode_times(out);
+        self.moment().put(out);
+        out.push(u8::try_from(self.samples.len()).expect("samples are bounded by 128"));
+        for sample in &self.samples {
+            out.extend_from_slice(&sample.offset.get().to_be_bytes());
+            out.extend_from_slice(&sample.log_clock.to_be_bytes());
+        }
         let count = u16::try_from(self.consumers.len()).expect("consumers are bounded by 64");
         out.extend_from_slice(&count.to_be_bytes());
         for consumer in &self.consumers {
@@ -194,104 +203,32 @@ impl State {
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(&tail.bytes);
         }
-        let length = u32::try_from(out.len() + 4).expect("a slot is bounded by 256 KiB");
-        if let Some(field) = out.get_mut(8..12) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-        let checksum = crc32(out);
-        out.extend_from_slice(&checksum.to_be_bytes());
     }
 
-    fn encode_times(&self, out: &mut Vec<u8>) {
-        let Residence { boot, mount, directory } =
-            self.residence.unwrap_or(Residence { boot: [0; 16], mount: 0, directory: 0 });
-        out.extend_from_slice(&boot);
-        out.extend_from_slice(&mount.to_be_bytes());
-        out.extend_from_slice(&directory.to_be_bytes());
-        let anchor = self.clock.anchor.unwrap_or(ClockAnchor { log_clock: 0, wall: 0 });
-        for millis in [self.clock.log_clock, self.clock.boot, anchor.log_clock, anchor.wall] {
-            out.extend_from_slice(&millis.to_be_bytes());
-        }
-        out.push(u8::try_from(self.samples.len()).expect("samples are bounded by 128"));
-        for sample in &self.samples {
-            out.extend_from_slice(&sample.offset.get().to_be_bytes());
-            out.extend_from_slice(&sample.log_clock.to_be_bytes());
-        }
-    }
-
-    /// What lies in a slot that was never written, so that one that lost its bytes is told from it.
-    pub(crate) fn encode_unused(out: &mut Vec<u8>) {
-        out.extend_from_slice(&UNUSED_MAGIC);
-        out.extend_from_slice(&crc32(&UNUSED_MAGIC).to_be_bytes());
-    }
-
-    /// Whether a slot was never written.
-    pub(crate) fn is_unused(bytes: &[u8]) -> bool {
-        let mut unused = Vec::new();
-        State::encode_unused(&mut unused);
-        bytes.starts_with(&unused)
-    }
-
-    /// How long a slot says it is.
-    pub(crate) fn slot_length(bytes: &[u8]) -> usize {
-        let length = bytes.get(8..12).and_then(|field| field.first_chunk::<4>());
-        length.map_or(0, |length| u32::from_be_bytes(*length) as usize)
-    }
-
-    /// Reads a slot: its number and state.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<(u64, State), DecodeError> {
-        let mut fields = Fields { rest: bytes, position: 0 };
-        if fields.array::<4>()? != MAGIC {
-            return Err(DecodeError::new("no checkpoint slot begins here", 0));
-        }
-        let version = u16::from_be_bytes(fields.array()?);
-        let flags = u16::from_be_bytes(fields.array()?);
-        let length = u32::from_be_bytes(fields.array()?) as usize;
-        let Some((body, checksum)) =
-            bytes.get(..length).and_then(|slot| slot.split_last_chunk::<4>())
-        else {
-            return Err(DecodeError::new("the slot's length is out of bounds", 8));
-        };
-        if crc32(body) != u32::from_be_bytes(*checksum) {
-            return Err(DecodeError::new("the slot's checksum does not match", length - 4));
-        }
-        if version > VERSION {
-            return Err(DecodeError::new(NEWER, 4));
-        }
-        let number = u64::from_be_bytes(fields.array()?);
+    fn take(flags: u16, fields: &mut Fields<'_>) -> Result<State, DecodeError> {
         let log_id = LogId::from_bytes(fields.array()?);
         let source = LogId::from_bytes(fields.array()?);
         let source = (flags & FLAG_SOURCE != 0).then_some(source);
         let meta = Meta { log_id, seal: flags & FLAG_SEAL != 0, source, store: None };
         let (log_start, recovery_point, cut) =
             (fields.offset()?, fields.offset()?, fields.offset()?);
-        let open_number = u64::from_be_bytes(fields.array()?);
+        let open_number = fields.u64()?;
         let mark = CleanMark {
             active_base: fields.offset()?,
-            active_bytes: u64::from_be_bytes(fields.array()?),
-            index_checksum: u32::from_be_bytes(fields.array()?),
+            active_bytes: fields.u64()?,
+            index_checksum: fields.u32()?,
             closing_time: flags & FLAG_CLOSING_TIME != 0,
         };
         let clean = (flags & FLAG_CLEAN != 0).then_some(mark);
-        let residence = Residence {
-            boot: fields.array()?,
-            mount: u64::from_be_bytes(fields.array()?),
-            directory: u64::from_be_bytes(fields.array()?),
-        };
-        let residence = (flags & FLAG_RESIDENCE != 0).then_some(residence);
-        let (log_clock, boot) = (fields.millis()?, fields.millis()?);
-        let anchor = ClockAnchor { log_clock: fields.millis()?, wall: fields.millis()? };
-        let anchor = (flags & FLAG_ANCHOR != 0).then_some(anchor);
-        let samples = fields.samples()?;
-        let count = usize::from(u16::from_be_bytes(fields.array()?));
+        let Moment { residence, clock } = Moment::take(flags, fields)?;
+        let samples = take_samples(fields)?;
+        let count = usize::from(fields.u16()?);
         if count > limits::CONSUMERS_MAX {
-            return Err(DecodeError::new("the slot counts too many consumers", fields.position));
+            return Err(fields.error("the slot counts too many consumers"));
         }
-        let consumers = (0..count).map(|_| fields.consumer()).collect::<Result<_, _>>()?;
-        let tails = fields.tails()?;
-        let anchor_of_boot = flags & FLAG_ANCHOR_OF_BOOT != 0;
-        let clock = ClockState { log_clock, boot, anchor, anchor_of_boot };
-        let state = State {
+        let consumers = (0..count).map(|_| take_consumer(fields)).collect::<Result<_, _>>()?;
+        let tails = take_tails(fields)?;
+        Ok(State {
             meta,
             log_start,
             recovery_point,
@@ -303,78 +240,39 @@ impl State {
             samples,
             tails,
             consumers,
-        };
-        Ok((number, state))
+        })
     }
 }
 
-/// What [`State::decode`] says of a whole slot of a later version.
-pub(crate) const NEWER: &str = "the slot was written by a newer version";
-
-struct Fields<'a> {
-    rest: &'a [u8],
-    position: usize,
+fn take_samples(fields: &mut Fields<'_>) -> Result<Vec<ClockSample>, DecodeError> {
+    let [count] = fields.array()?;
+    if usize::from(count) > limits::CLOCK_SAMPLES_MAX {
+        return Err(fields.error("the slot counts too many clock samples"));
+    }
+    let sample = |_| Ok(ClockSample { offset: fields.offset()?, log_clock: fields.millis()? });
+    (0..count).map(sample).collect()
 }
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
-        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
-            return Err(DecodeError::new("the slot is cut short", self.position));
-        };
-        self.rest = rest;
-        self.position += length;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let position = self.position;
-        self.take(N)?.try_into().map_err(|_| DecodeError::new("the slot is cut short", position))
-    }
-
-    fn offset(&mut self) -> Result<Offset, DecodeError> {
-        let position = self.position;
-        match i64::from_be_bytes(self.array()?) {
-            number if number >= 0 => Ok(Offset::new(number)),
-            _ => Err(DecodeError::new("the slot holds a negative offset", position)),
+fn take_tails(fields: &mut Fields<'_>) -> Result<Vec<TailCopy>, DecodeError> {
+    let [count] = fields.array()?;
+    let mut tails = Vec::new();
+    for _ in 0..count {
+        let base = fields.offset()?;
+        let position = fields.u64()?;
+        let length = fields.u32()? as usize;
+        if length > limits::TORN_BYTES_MAX {
+            return Err(fields.error("a copy of a tail is too long"));
         }
+        tails.push(TailCopy { base, position, bytes: fields.take(length)?.to_vec() });
     }
+    Ok(tails)
+}
 
-    fn millis(&mut self) -> Result<i64, DecodeError> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    fn samples(&mut self) -> Result<Vec<ClockSample>, DecodeError> {
-        let [count] = self.array()?;
-        if usize::from(count) > limits::CLOCK_SAMPLES_MAX {
-            return Err(DecodeError::new("the slot counts too many clock samples", self.position));
-        }
-        let sample = |_| Ok(ClockSample { offset: self.offset()?, log_clock: self.millis()? });
-        (0..count).map(sample).collect()
-    }
-
-    fn tails(&mut self) -> Result<Vec<TailCopy>, DecodeError> {
-        let [count] = self.array()?;
-        let mut tails = Vec::new();
-        for _ in 0..count {
-            let base = self.offset()?;
-            let position = u64::from_be_bytes(self.array()?);
-            let length = u32::from_be_bytes(self.array()?) as usize;
-            if length > limits::TORN_BYTES_MAX {
-                return Err(DecodeError::new("a copy of a tail is too long", self.position));
-            }
-            tails.push(TailCopy { base, position, bytes: self.take(length)?.to_vec() });
-        }
-        Ok(tails)
-    }
-
-    fn consumer(&mut self) -> Result<ConsumerState, DecodeError> {
-        let committed = self.offset()?;
-        let [durable, length] = self.array()?;
-        let position = self.position;
-        let name = std::str::from_utf8(self.take(usize::from(length))?)
-            .map_err(|_| DecodeError::new("a consumer's name is not UTF-8", position))?;
-        Ok(ConsumerState { name: name.to_owned(), durable: durable != 0, committed })
-    }
+fn take_consumer(fields: &mut Fields<'_>) -> Result<ConsumerState, DecodeError> {
+    let committed = fields.offset()?;
+    let [durable] = fields.array()?;
+    let name = fields.text()?.to_owned();
+    Ok(ConsumerState { name, durable: durable != 0, committed })
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(super) fn write(file: &mut Checkpoint, env: &Env, state: &mut State) -> Resu
 /// [`write`], and syncs it, with nobody else around.
 pub(super) fn write_synced(file: &mut Checkpoint, env: &Env, state: &mut State) -> Result<()> {
     write(file, env, state)?;
-    file.sync()
+    file.sync(env)
 }
 
 /// Forgets every second moment; the last one stays: by it the active segment's age is known.

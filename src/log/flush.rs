@@ -259,7 +259,7 @@ impl Inner {
     /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.
     fn try_sync_checkpoint(&self) -> Result<()> {
         let _one_at_a_time = self.checkpoint_sync.lock();
-        let Some(begun) = self.checkpoint.lock().file.begin_sync()? else { return Ok(()) };
+        let Some(begun) = self.checkpoint.lock().file.begin_sync(&self.env)? else { return Ok(()) };
         let done = begun.sync();
         self.checkpoint.lock().file.end_sync(done)
     }

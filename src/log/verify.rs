@@ -14,6 +14,7 @@ use crate::codec::index::{IndexEntries, IndexRule};
 use crate::codec::layout::CODEC_MASK;
 use crate::disk::meta::{Found, Meta};
 use crate::disk::segment::{Segment, SegmentData};
+use crate::disk::state::State;
 use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
 use crate::disk::{checkpoint, index_file, note};
 use crate::log::{Inner, Log};
@@ -245,7 +246,7 @@ impl Check<'_> {
         // Under the lock, so that what was read is what was written last.
         let durable = self.inner.checkpoint.lock();
         self.inner.check_open()?;
-        let loaded = checkpoint::load(env)?;
+        let loaded = checkpoint::load::<State>(env)?;
         let state = &durable.state;
         let as_written = loaded.state.is_some_and(|stored| {
             // What an open changes in memory alone is written with the next change.

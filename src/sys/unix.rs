@@ -146,16 +146,45 @@ pub(super) fn residence(dir: &Path) -> Option<Residence> {
     })
 }
 
-/// Writes out everything on the filesystem that a descriptor lies on. From Linux 5.8 on it fails if
-/// anything could not be written since the descriptor was opened, or since it was last told.
+/// Writes out everything on the filesystem that a directory lies on. From Linux 5.8 on it fails if
+/// anything could not be written since its descriptor was opened, or since that was last told.
 #[cfg(target_os = "linux")]
 pub(super) fn sync_filesystem(dir: &File) -> io::Result<()> {
     use std::os::fd::AsRawFd;
 
+    touch_on_ext4(dir)?;
     // SAFETY: the descriptor is open for the call; no memory is passed.
     let failed = unsafe { libc::syncfs(dir.as_raw_fd()) } != 0;
     if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// A journal of ext4 that could not be written says so to who waits for it just then; whoever comes
+/// later, with nothing of their own to be journalled, is told that all is well (seen on 6.18, where
+/// syncfs and the fsync of a directory both did). So something is always there to be journalled.
+#[cfg(target_os = "linux")]
+fn touch_on_ext4(dir: &File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the descriptor is open for the call; `found` is large enough to be filled.
+    let failed = unsafe { libc::fstatfs(dir.as_raw_fd(), found.as_mut_ptr()) } != 0;
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call returned 0, so it filled the whole struct.
+    let kind = unsafe { found.assume_init() }.f_type;
+    if wide(kind) & 0xffff_ffff != EXT4 {
+        return Ok(());
+    }
+    // SAFETY: the descriptor is open for the call; no times means now.
+    let failed = unsafe { libc::futimens(dir.as_raw_fd(), std::ptr::null()) } != 0;
+    let error = io::Error::last_os_error();
+    // Who may not write there has nothing there to be journalled.
+    if failed && error.kind() != io::ErrorKind::PermissionDenied { Err(error) } else { Ok(()) }
+}
+
+#[cfg(target_os = "linux")]
+const EXT4: i64 = 0xef53;
 
 /// How room is counted on a filesystem, and what is left.
 pub(super) struct Room {

@@ -110,6 +110,13 @@ pub(crate) const CHECKPOINT_SLOT_BYTES: usize = 4 << 10;
 /// The largest checkpoint file that is believed: 64 consumers with the longest names and two copies
 /// of tails need 1.5 MiB.
 pub(crate) const CHECKPOINT_FILE_BYTES_MAX: usize = 2 << 20;
+/// Logs of a store that the checkpoint of the store names as changing; more of them, or longer
+/// names, and it says that everything may have changed.
+pub(crate) const STORE_CHANGING_MAX: usize = 65_536;
+/// What these names take of a slot, their lengths included: with the rest it fits 4 MiB.
+pub(crate) const STORE_CHANGING_BYTES_MAX: usize = (4 << 20) - (4 << 10);
+/// The largest checkpoint file of a store that is believed: six slots of 4 MiB.
+pub(crate) const STORE_CHECKPOINT_FILE_BYTES_MAX: usize = 24 << 20;
 /// Moments of the log clock that are kept: when so many segments were begun.
 pub(crate) const CLOCK_SAMPLES_MAX: usize = 128;
 /// Copies of tails that still protect something when a log is opened again.

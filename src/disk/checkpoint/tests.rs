@@ -1,13 +1,18 @@
 //! Floor 3's tests: the checkpoint on the operating system's files.
 
+#[cfg(feature = "simulation")]
+mod power;
+
 use std::fs;
 use std::path::Path;
 
 use super::*;
 use crate::codec::seal::Seal;
 use crate::disk::meta::Meta;
+use crate::disk::names;
 use crate::disk::state::{ConsumerState, TailCopy};
 use crate::sys::OsStorage;
+use crate::words::limits::CHECKPOINT_FILE_BYTES_MAX;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
@@ -37,7 +42,7 @@ fn state(recovery_point: i64) -> State {
 }
 
 fn loaded_point(env: &Env) -> Option<i64> {
-    load(env).unwrap().state.map(|state| state.recovery_point.get())
+    load::<State>(env).unwrap().state.map(|state| state.recovery_point.get())
 }
 
 /// Every change is found again by a process that opens the file, with and without a sync.
@@ -51,7 +56,7 @@ fn the_newest_change_is_found_in_both_modes() {
             checkpoint.write(&env, &state(point)).unwrap();
             assert_eq!(loaded_point(&env), Some(point));
             if point % 3 == 0 {
-                let begun = checkpoint.begin_sync().unwrap().unwrap();
+                let begun = checkpoint.begin_sync(&env).unwrap().unwrap();
                 checkpoint.write(&env, &state(point * 100)).unwrap();
                 assert_eq!(loaded_point(&env), Some(point * 100));
                 checkpoint.end_sync(begun.sync()).unwrap();
@@ -76,7 +81,7 @@ fn changes_during_and_after_a_sync_spare_what_is_synced() {
         let synced = fs::read(&path).unwrap();
         let best = loaded_point(&env).unwrap();
         checkpoint.write(&env, &state(round * 1000)).unwrap();
-        let begun = checkpoint.begin_sync().unwrap().unwrap();
+        let begun = checkpoint.begin_sync(&env).unwrap().unwrap();
         let under_sync = fs::read(&path).unwrap();
         for change in 0..5 {
             checkpoint.write(&env, &state(round * 1000 + change)).unwrap();
@@ -135,7 +140,7 @@ fn a_destroyed_page_costs_at_most_the_newest_changes() {
             let mut bytes = whole.clone();
             bytes[page * 4096..(page + 1) * 4096].fill(0xa5);
             fs::write(&path, &bytes).unwrap();
-            let loaded = load(&env).unwrap();
+            let loaded = load::<State>(&env).unwrap();
             assert_eq!(loaded.damaged_slots, 1);
             assert!(loaded.state.unwrap().recovery_point.get() >= point - 1);
         }
@@ -168,7 +173,7 @@ fn what_looks_like_a_slot_inside_a_slot_is_none() {
     let whole = fs::read(&path).unwrap();
     assert_eq!(whole.len(), 6 * 32 * 1024);
     assert!(State::decode(&whole[4096..]).is_ok_and(|(number, _)| number == u64::MAX));
-    let newest = glance(&whole, &whole).unwrap().newest.unwrap();
+    let newest = glance::<State>(&whole, &whole).unwrap().newest.unwrap();
     assert_eq!((loaded_point(&env), newest.1), (Some(7), state.clone()));
     // Nor in a file that lost its end, or grew, as long as one slot is whole.
     for length in [60_000, 96 * 1024, 190_000, 192 * 1024 + 4096, 400_000] {
@@ -176,7 +181,7 @@ fn what_looks_like_a_slot_inside_a_slot_is_none() {
         other.resize(length, 0);
         fs::write(&path, &other).unwrap();
         assert_eq!(loaded_point(&env), Some(7), "{length}");
-        assert_eq!(glance(&other, &[]).unwrap().newest.unwrap().1, state, "{length}");
+        assert_eq!(glance::<State>(&other, &[]).unwrap().newest.unwrap().1, state, "{length}");
     }
     // A slot that is damaged gives none of what is inside.
     for slot in 0..6 {
@@ -184,8 +189,8 @@ fn what_looks_like_a_slot_inside_a_slot_is_none() {
         other[slot * 32 * 1024] ^= 1;
         fs::write(&path, &other).unwrap();
         assert_eq!(loaded_point(&env), Some(7));
-        assert_eq!(glance(&other, &[]).unwrap().newest.unwrap().1, state);
-        assert_eq!(load(&env).unwrap().damaged_slots, 1);
+        assert_eq!(glance::<State>(&other, &[]).unwrap().newest.unwrap().1, state);
+        assert_eq!(load::<State>(&env).unwrap().damaged_slots, 1);
     }
 }
 

@@ -257,7 +257,7 @@ pub enum Ignored {
     Maps,
     /// Of directories.
     Directories,
-    /// Of the checkpoint.
+    /// Of checkpoints.
     Checkpoint,
     /// Of everything.
     All,

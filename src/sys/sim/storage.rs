@@ -130,11 +130,12 @@ impl State {
         let Some(inode) = self.inodes.get(&number) else { return false };
         let name = inode.path.file_name().unwrap_or_default().to_string_lossy();
         let mapped = inode.maps.iter().any(|map| map.writable);
+        let checkpoint = name.trim_start_matches("store.").starts_with("checkpoint");
         let segment = name.ends_with(".log") || name.ends_with(".log.new");
         self.ignores(Ignored::All)
             || mapped && self.ignores(Ignored::Maps)
             || !mapped && segment && self.ignores(Ignored::Segments)
-            || name.starts_with("checkpoint") && self.ignores(Ignored::Checkpoint)
+            || checkpoint && self.ignores(Ignored::Checkpoint)
     }
 
     fn create(&mut self, path: &Path, directory: bool) -> io::Result<u64> {
