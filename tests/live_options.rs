@@ -474,3 +474,37 @@ fn an_append_that_waits_for_room_goes_by_the_new_options() {
         });
     }
 }
+
+/// The change comes at each moment of the way to sleep in turn, between what the waiter reads of
+/// the old policy and its sleep: it keeps the new one for the record that is there.
+#[cfg(feature = "simulation")]
+#[test]
+fn who_waits_for_the_next_record_keeps_the_new_interval_for_the_last() {
+    use forebay::simulation::CallKind;
+    use util::Ground;
+    let ways = MODES.into_iter().flat_map(|mode| {
+        [Visibility::Written, Visibility::Durable].map(|visibility| (mode, visibility))
+    });
+    for ((mode, visibility), moment) in ways.flat_map(|way| (0..4).map(move |n| (way, n))) {
+        let place = Ground::Simulated.place();
+        let disk = place.disk().unwrap();
+        let log = manual(mode).flush(HOUR).open_in(&place).unwrap();
+        let offset = log.append("a reading").unwrap();
+        let (own, mut clocks) = (log.clone(), 0);
+        disk.watch(move |_, call| {
+            if call.kind == CallKind::Clock {
+                if clocks == moment {
+                    let quick = FlushPolicy::Interval(Duration::from_millis(10));
+                    own.set_options(own.current_options().flush(quick)).unwrap();
+                }
+                clocks += 1;
+            }
+        });
+        let next = log.log_end_offset();
+        let came = log.wait_for(next, visibility, Duration::from_millis(40)).unwrap();
+        disk.unwatch();
+        assert!(!came, "nobody appended it");
+        let durable = log.durable_offset();
+        assert!(durable > offset, "{mode:?} {visibility:?} {moment}: it slept for the old policy");
+    }
+}
