@@ -52,6 +52,26 @@ fn a_segment_that_is_old_enough_is_sealed_although_nobody_appends() {
     }
 }
 
+/// I15: so it is when nothing else wakes the thread, as under a policy that needs no interval.
+#[test]
+fn a_segment_is_sealed_by_age_under_every_flush_policy() {
+    let policies =
+        [FlushPolicy::Manual, FlushPolicy::EveryAppend, FlushPolicy::EveryBytes(1 << 30)];
+    for mode in MODES {
+        for policy in policies {
+            let tmp = tempfile::tempdir().unwrap();
+            let young = options(mode).flush(policy).segment_age(Duration::from_millis(30));
+            let log = young.open(tmp.path()).unwrap();
+            for rolls in 1..=3 {
+                // Long enough for the thread to fall asleep over an empty segment.
+                std::thread::sleep(Duration::from_millis(5));
+                log.append("the last reading for long").unwrap();
+                becomes("rolled", || log.stats().rolls == rolls);
+            }
+        }
+    }
+}
+
 #[test]
 fn appends_through_many_segments_made_ahead_are_all_there() {
     for mode in MODES {

@@ -314,6 +314,7 @@ impl Inner {
         } else if writer.roll_due || !writer.active.has_room(batch.len(), last) {
             self.roll(writer)?;
         }
+        let begins = writer.active.is_empty();
         stamp(batch, base.get(), &self.env.seal);
         let pace = Pace {
             bytes: writer.since_flush.max(writer.between_flushes),
@@ -321,7 +322,8 @@ impl Inner {
         };
         writer.active.append(batch, last, max_timestamp, pace)?;
         writer.since_flush += batch.len();
-        if std::mem::take(&mut writer.active.behind) {
+        if std::mem::take(&mut writer.active.behind) || begins {
+            // A segment's age counts from its first batch on, whatever the flush policy.
             self.wake_helper();
         }
         writer.appended.records += u64::from(count.unsigned_abs());
