@@ -33,7 +33,12 @@ pub use log::{Log, OffsetSpec, Visibility};
 pub use replicator::{
     LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
 };
+pub use store::maintain::MaintainReport;
+pub use store::options::StoreOptions;
 pub use store::partition::partition_for_key;
+pub use store::partitioned::PartitionedLog;
+pub use store::stats::StoreStats;
+pub use store::{Store, StoreLog, StoreRecovery};
 #[cfg(feature = "simulation")]
 pub use sys::sim as simulation;
 pub use words::error::{Error, ErrorKind, Result};

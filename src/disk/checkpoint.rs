@@ -250,6 +250,11 @@ impl<S: Slot> Checkpoint<S> {
         Ok(Some(self.way.to_sync()))
     }
 
+    /// How long the file is.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        (AREAS * SLOTS * self.slot_bytes) as u64
+    }
+
     /// Bytes of memory its buffer takes.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.buffer.capacity() + self.unsettled.as_ref().map_or(0, |newest| newest.slot.capacity())

@@ -14,6 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::disk::names::{self, Part};
+use crate::disk::reserve::Reserve;
 use crate::disk::space::{Space, Use, blocks};
 use crate::sys::{
     Access, DirEntry, FileKind, FileSize, LockedDir, Map, MapWriter, Medium, Residence, Storage,
@@ -28,6 +29,7 @@ pub(crate) struct Metered {
     storage: Arc<dyn Storage>,
     dir: PathBuf,
     space: Arc<Space>,
+    reserve: Option<Arc<Reserve>>,
     /// The files that are open.
     open: Mutex<HashMap<PathBuf, Weak<Charge>>>,
 }
@@ -45,7 +47,7 @@ struct Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if !*self.named.get_mut() {
-            self.space.give(*self.bytes.get_mut());
+            self.space.give_pinned(*self.bytes.get_mut());
         }
     }
 }
@@ -57,6 +59,9 @@ impl Charge {
         if wanted > before {
             self.space.take(wanted - before, self.purpose)?;
             self.bytes.store(wanted, Ordering::Relaxed);
+            if !self.named.load(Ordering::Relaxed) {
+                self.space.pin(wanted - before);
+            }
         }
         Ok(())
     }
@@ -66,14 +71,22 @@ impl Charge {
         let (before, left) = (self.bytes.load(Ordering::Relaxed), blocks(length));
         if left < before {
             self.bytes.store(left, Ordering::Relaxed);
-            self.space.give(before - left);
+            match self.named.load(Ordering::Relaxed) {
+                true => self.space.give(before - left),
+                false => self.space.give_pinned(before - left),
+            }
         }
     }
 }
 
 impl Metered {
-    pub(crate) fn new(storage: Arc<dyn Storage>, dir: &Path, space: Arc<Space>) -> Metered {
-        Metered { storage, dir: dir.to_path_buf(), space, open: Mutex::default() }
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        dir: &Path,
+        space: Arc<Space>,
+        reserve: Option<Arc<Reserve>>,
+    ) -> Metered {
+        Metered { storage, dir: dir.to_path_buf(), space, reserve, open: Mutex::default() }
     }
 
     fn is_ours(&self, path: &Path) -> bool {
@@ -102,7 +115,8 @@ impl Metered {
                 charge
             }
         };
-        Ok(Arc::new(MeteredFile { file, charge }))
+        let reserve = self.reserve.clone().filter(|_| charge.purpose == Use::Upkeep);
+        Ok(Arc::new(MeteredFile { file, charge, reserve }))
     }
 
     /// Carries out what takes the name of `path` from its file, and gives the file's space back, at
@@ -120,7 +134,10 @@ impl Metered {
         remove()?;
         open.remove(path);
         match charge {
-            Some(charge) => charge.named.store(false, Ordering::Relaxed),
+            Some(charge) => {
+                self.space.pin(charge.bytes.load(Ordering::Relaxed));
+                charge.named.store(false, Ordering::Relaxed);
+            }
             None => self.space.give(blocks(length)),
         }
         Ok(())
@@ -134,6 +151,19 @@ fn purpose_of(path: &Path) -> Use {
     match segment || name == names::SEGMENT_NEXT || name == names::SEGMENT_AHEAD {
         true => Use::Records,
         false => Use::Upkeep,
+    }
+}
+
+/// Does it once more with the blocks of the reserve, where the disk has no others.
+fn with_reserve<T>(reserve: Option<&Reserve>, run: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match run() {
+        Err(error)
+            if error.kind() == io::ErrorKind::StorageFull
+                && reserve.is_some_and(Reserve::release) =>
+        {
+            run()
+        }
+        done => done,
     }
 }
 
@@ -159,7 +189,9 @@ impl Storage for Metered {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        self.file(path, self.storage.create_new(path)?)
+        let reserve = self.reserve.as_deref().filter(|_| purpose_of(path) == Use::Upkeep);
+        let file = with_reserve(reserve, || self.storage.create_new(path))?;
+        self.file(path, file)
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn StorageFile>> {
@@ -267,13 +299,15 @@ impl Storage for Metered {
 struct MeteredFile {
     file: Arc<dyn StorageFile>,
     charge: Arc<Charge>,
+    /// Of a file whose upkeep may need it.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl MeteredFile {
     /// Lets the file grow to `length`. What fails leaves it as long as it says then.
-    fn grow<T>(&self, length: u64, grow: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn grow<T>(&self, length: u64, grow: impl Fn() -> io::Result<T>) -> io::Result<T> {
         self.charge.grow(length)?;
-        grow().inspect_err(|_| {
+        with_reserve(self.reserve.as_deref(), grow).inspect_err(|_| {
             if let Ok(length) = self.file.len() {
                 self.charge.shrink(length);
             }

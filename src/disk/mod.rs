@@ -11,15 +11,13 @@ pub(crate) mod meta;
 pub(crate) mod metered;
 pub(crate) mod names;
 pub(crate) mod pins;
+pub(crate) mod reserve;
 pub(crate) mod segment;
 pub(crate) mod set;
 pub(crate) mod slot;
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) mod space;
 pub(crate) mod state;
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) mod store_meta;
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) mod store_state;
 pub(crate) mod target;
 pub(crate) mod text;

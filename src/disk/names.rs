@@ -21,6 +21,9 @@ pub(crate) const UNFINISHED: &str = "unfinished-copy";
 /// A file that is being made; left behind by a crash it is removed at open.
 pub(crate) const NEW_SUFFIX: &str = ".new";
 
+/// Takes room on the disk for when a store needs it.
+pub(crate) const STORE_RESERVE: &str = "store.reserve";
+
 /// What a recovery cut off, kept beside the log.
 const ASIDE_SUFFIX: &str = ".aside";
 
@@ -57,6 +60,12 @@ pub(crate) fn parse_segment_file(name: &str) -> Option<(Offset, Part)> {
         return None;
     }
     digits.parse().ok().map(|base| (Offset::new(base), part))
+}
+
+/// Whether a store keeps a file of this name in its own directory.
+pub(crate) fn is_stores(name: &str) -> bool {
+    let made = name.strip_suffix(NEW_SUFFIX).unwrap_or(name);
+    matches!(made, STORE_META | STORE_CHECKPOINT | STORE_RESERVE)
 }
 
 /// Whether a log makes files of this name.

@@ -36,6 +36,8 @@ pub(crate) struct Space {
     level: Level,
     /// Below zero where files go that were never counted: then it is no measure of anything.
     used: AtomicI64,
+    /// Of these, what files take that have no name any more.
+    pinned: AtomicU64,
     limit: AtomicU64,
     reserve: AtomicU64,
     /// The space that this one lies in.
@@ -50,6 +52,7 @@ impl Space {
         Space {
             level,
             used: AtomicI64::new(0),
+            pinned: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             reserve: AtomicU64::new(0),
             above,
@@ -75,9 +78,32 @@ impl Space {
         u64::try_from(self.used.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// The space that this one lies in.
-    pub(crate) fn above(&self) -> Option<&Arc<Space>> {
-        self.above.as_ref()
+    /// Of these, what files take that have no name any more: somebody has them open.
+    pub(crate) fn pinned(&self) -> u64 {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that files with a name take.
+    pub(crate) fn named(&self) -> u64 {
+        self.used().saturating_sub(self.pinned())
+    }
+
+    /// A file that takes so much has no name any more.
+    pub(crate) fn pin(&self, bytes: u64) {
+        self.pinned.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(above) = &self.above {
+            above.pin(bytes);
+        }
+    }
+
+    /// Gives back what such a file took.
+    pub(crate) fn give_pinned(&self, bytes: u64) {
+        let mut space = Some(self);
+        while let Some(one) = space {
+            one.pinned.fetch_sub(bytes, Ordering::Relaxed);
+            space = one.above.as_deref();
+        }
+        self.give(bytes);
     }
 
     /// Says how much is really taken; the space above learns the difference.

@@ -37,7 +37,7 @@ pub(crate) struct StoreState {
     pub(crate) clean: bool,
     /// The one clock of all logs (I15).
     pub(crate) clock: ClockState,
-    /// Bytes of all logs that are not in `changing`, and of the store's own files.
+    /// Bytes of all logs that are not in `changing`.
     pub(crate) closed_bytes: u64,
     /// Directories of the logs that may have changed since; in order, each once.
     pub(crate) changing: Vec<String>,
@@ -105,15 +105,10 @@ impl StoreState {
     }
 
     /// Whether a log may have changed since `closed_bytes` was summed up.
+    #[cfg(test)]
     pub(crate) fn is_changing(&self, dir: &str) -> bool {
         self.everything_changed
             || self.changing.binary_search_by(|name| name.as_str().cmp(dir)).is_ok()
-    }
-
-    /// Bytes of memory that it takes beside its own size.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let names: usize = self.changing.iter().map(String::capacity).sum();
-        self.changing.capacity() * size_of::<String>() + names
     }
 
     fn moment(&self) -> Moment {

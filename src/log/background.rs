@@ -99,7 +99,7 @@ impl Inner {
 
     /// Rolls a segment that is old enough, so that retention can take it although nobody appends;
     /// how long until then otherwise.
-    fn roll_by_age(&self) -> Option<Duration> {
+    pub(crate) fn roll_by_age(&self) -> Option<Duration> {
         let mut writer = self.writer.lock();
         if writer.refusal.is_some() || writer.active.is_empty() {
             return None;

@@ -37,12 +37,11 @@ impl LogClock {
     /// Goes on from what the checkpoint says.
     pub(crate) fn resume(
         storage: &dyn Storage,
-        state: &State,
+        (stored, resided): (ClockState, Option<Residence>),
         residence: Option<Residence>,
     ) -> LogClock {
         let boot = boot_millis(storage);
-        let stored = state.clock;
-        let same_boot = match (state.residence, residence) {
+        let same_boot = match (resided, residence) {
             (Some(then), Some(now)) => then.boot == now.boot,
             _ => false,
         };
@@ -113,7 +112,7 @@ impl Host {
         state: &mut State,
         residence: Option<Residence>,
     ) -> Arc<LogClock> {
-        let own = LogClock::resume(storage, state, residence).now(storage);
+        let own = LogClock::resume(storage, (state.clock, state.residence), residence).now(storage);
         let moved = self.clock.now(storage).saturating_sub(own);
         if moved < 0 || state.meta.store != Some(self.store_id) {
             for sample in &mut state.samples {

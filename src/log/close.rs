@@ -59,8 +59,8 @@ impl Inner {
         }
         self.appended.announce_if_awaited();
         self.group.wake();
-        if let Some(names) = &self.env.names {
-            names.unlock();
+        for lock in [&self.env.names, &self.store_lock].into_iter().flatten() {
+            lock.unlock();
         }
         closed
     }

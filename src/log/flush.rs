@@ -5,6 +5,7 @@
 //! only then does the durable offset move. After one failed sync there is no second try: the kernel
 //! marks the pages clean and would call the retry a success.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::disk::segment::SegmentData;
 use crate::log::write::Writer;
 use crate::log::{Inner, Log};
-use crate::sys::Event;
+use crate::sys::{Event, LockedDir};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -116,7 +117,67 @@ impl Log {
     }
 }
 
+/// Flushes logs of one filesystem with one sync of all of it, `whole`, instead of one or more of
+/// each. If that fails, every one of them is poisoned (I8). What cannot be shared is flushed log by
+/// log. The first error is returned when all were tried.
+pub(crate) fn flush_together(logs: &[Arc<Inner>], whole: &dyn LockedDir) -> Result<()> {
+    let mut first = Ok(());
+    let mut shared = Vec::new();
+    for log in logs.iter().filter(|log| log.log_end_offset() > log.durable_offset()) {
+        if log.group.try_lead() {
+            match log.begin_flush() {
+                // What an unclean stop left is written again before it is synced.
+                Ok(covered) if covered.rewrite.is_none() => {
+                    shared.push((log, covered));
+                    continue;
+                }
+                Ok(covered) => log.writer.lock().take_back(covered),
+                Err(error) => first = first.and(Err(error)),
+            }
+            log.group.end();
+        }
+        first = first.and(log.flush_until(log.log_end_offset()).map(drop));
+    }
+    let synced = match shared.is_empty() {
+        true => Ok(()),
+        false => whole.sync_filesystem(),
+    };
+    for (log, covered) in shared {
+        let done = match &synced {
+            Ok(()) => log.end_flush(&covered),
+            Err(error) => {
+                let error = io::Error::new(error.kind(), error.to_string());
+                let error = Error::sync("cannot sync the filesystem", &log.env.dir, error);
+                log.poison(&error);
+                Err(error)
+            }
+        };
+        log.group.end();
+        first = first.and(done);
+    }
+    first
+}
+
+impl Writer {
+    /// Undoes [`cover`] of a flush that does not take place.
+    fn take_back(&mut self, covered: Covered) {
+        self.since_flush += self.between_flushes;
+        self.rewrite = covered.rewrite;
+        self.names_unsynced |= covered.names;
+    }
+}
+
 impl Inner {
+    /// Whether something waits for a flush that the policy wants now.
+    pub(crate) fn is_flush_due(&self) -> bool {
+        self.flush_due_in() == Some(Duration::ZERO)
+    }
+
+    /// Whether something waits for a flush.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.log_end_offset() > self.durable_offset() && self.failure.get().is_none()
+    }
+
     /// Flushes until everything below `target` is durable. One of the callers does the work; a
     /// flush that began before a caller's append does not count for it.
     pub(crate) fn flush_until(&self, target: Offset) -> Result<Offset> {
@@ -161,18 +222,24 @@ impl Inner {
     }
 
     fn flush_once(&self) -> Result<()> {
-        let covered = {
-            let mut writer = self.writer.lock();
-            self.refusal(&mut writer)?;
-            self.note_age(&mut writer);
-            writer.tail_unsaved = self.env.torn_bytes.is_some();
-            cover(&mut writer)
-        };
-        self.tally.flushes.fetch_add(1, Ordering::Relaxed);
+        let covered = self.begin_flush()?;
         self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;
+        self.end_flush(&covered)
+    }
+
+    fn begin_flush(&self) -> Result<Covered> {
+        let mut writer = self.writer.lock();
+        self.refusal(&mut writer)?;
+        self.note_age(&mut writer);
+        writer.tail_unsaved = self.env.torn_bytes.is_some();
+        self.tally.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(cover(&mut writer))
+    }
+
+    fn end_flush(&self, covered: &Covered) -> Result<()> {
         // What fails here and is no sync can be tried again: the records are on the device. What an
         // unclean stop left is written once more then, so that the checkpoint is synced behind it.
-        self.publish_durable(&covered).inspect_err(|_| {
+        self.publish_durable(covered).inspect_err(|_| {
             if covered.rewrite.is_some() {
                 self.writer.lock().rewrite.clone_from(&covered.rewrite);
             }

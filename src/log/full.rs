@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::codec::index::{INDEX_ENTRY_BYTES, TIME_ENTRY_BYTES, entries_max};
 use crate::disk::space::{Level, Space, blocks, over_budget};
+use crate::disk::state::ClockSample;
 use crate::disk::{checkpoint, names};
 use crate::log::Inner;
 use crate::log::host::Host;
@@ -17,6 +18,7 @@ use crate::log::policy::OnFull;
 use crate::sys::{FileKind, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
+use crate::words::offset::Offset;
 
 impl Inner {
     /// Bounds the log anew from now on, unless the new bound is less than any log needs.
@@ -97,6 +99,44 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// For the time when the log is closed: by the log clock, when retention by age has something
+    /// to do, `i64::MAX` for never; and when its oldest sealed segment ended, if it has one.
+    pub(crate) fn outlook(&self) -> (i64, Option<i64>) {
+        let policy = self.policy();
+        let holds = !self.writer.lock().active.is_empty();
+        let second = self.segments.all().get(1).map(|segment| segment.base);
+        let durable = self.checkpoint.lock();
+        let ages = (policy.retention_age, policy.segment_age);
+        outlook_of(&durable.state.samples, second, holds, ages)
+    }
+}
+
+/// What [`Inner::outlook`] says of a log by what its checkpoint and its directory say: the moments
+/// at which segments were begun, the second segment if there is one, and whether the last one holds
+/// anything. `ages` are those of retention and of rolling.
+pub(crate) fn outlook_of(
+    samples: &[ClockSample],
+    second: Option<Offset>,
+    holds: bool,
+    ages: (Option<Duration>, Duration),
+) -> (i64, Option<i64>) {
+    // A moment that is not known counts as one that is to come.
+    let begun = |offset: Offset| {
+        let sample = samples.iter().find(|sample| sample.offset >= offset);
+        sample.map_or(i64::MAX, |sample| sample.log_clock)
+    };
+    let oldest = second.map(begun);
+    let (Some(retention), roll) = ages else { return (i64::MAX, oldest) };
+    let later = |from: i64, age: Duration| {
+        from.saturating_add(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+    };
+    let sealed = oldest.map(|ended| later(ended, retention));
+    let active = samples.last().filter(|_| holds);
+    let active = active.map(|sample| later(sample.log_clock, retention.min(roll)));
+    (sealed.into_iter().chain(active).min().unwrap_or(i64::MAX), oldest)
+}
+
 /// The space of a log that is about to be opened, what its files take counted if anybody asks.
 pub(super) fn begin_space(
     storage: &dyn Storage,
@@ -108,12 +148,7 @@ pub(super) fn begin_space(
     let space = Space::new(Level::Log, host.map(|host| Arc::clone(&host.space)));
     let bounded = options.budget_bytes.is_some();
     match host {
-        Some(host) => {
-            space.begin_with(host.counted);
-            if !host.is_exact {
-                space.settle(measure(storage, dir)?);
-            }
-        }
+        Some(host) => space.begin_with(host.counted),
         None if bounded => space.settle(measure(storage, dir)?),
         None => {}
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::disk::reserve::Reserve;
 use crate::disk::space::Space;
 use crate::log::clock::LogClock;
 use crate::sys::{LockedDir, Storage};
@@ -34,12 +35,20 @@ pub(crate) struct Host {
     pub(crate) space: Arc<Space>,
     pub(crate) clock: Arc<LogClock>,
     pub(crate) keeper: Arc<dyn Keeper>,
-    /// Sealed segments that it keeps open for readers, at most.
-    pub(crate) sealed_max: usize,
-    /// What the store has counted for the log's files; `None` if it has to be measured.
+    /// What makes room for the log's upkeep on a full disk.
+    pub(crate) reserve: Arc<Reserve>,
+    pub(crate) share: Share,
+    /// What the log's files take; counted in the space already.
     pub(crate) counted: u64,
-    /// That is known to be right.
-    pub(crate) is_exact: bool,
+}
+
+/// How many sealed segments a log may have open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// For readers.
+    pub(crate) sealed: usize,
+    /// Because they wait for a flush.
+    pub(crate) unsynced: usize,
 }
 
 /// A log's directory in a store, whose lock covers it: opened for each sync, so that a log that is

@@ -210,6 +210,23 @@ impl Inner {
     }
 }
 
+/// What `asked` changes of `now` while a log is open: the rest stays.
+pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
+    LogOptions {
+        segment_bytes: now.segment_bytes,
+        index_interval_bytes: now.index_interval_bytes,
+        max_batch_bytes: now.max_batch_bytes,
+        io_mode: now.io_mode,
+        recovery: now.recovery,
+        media: now.media,
+        torn_bytes: now.torn_bytes,
+        background: now.background,
+        memory_limit_bytes: now.memory_limit_bytes,
+        mirror_of: now.mirror_of,
+        ..asked.clone()
+    }
+}
+
 /// Names of the options that differ and cannot change while a log is open.
 fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> {
     // Without `..`: a new option has to be put into one of the two kinds.

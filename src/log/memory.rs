@@ -100,6 +100,13 @@ impl MemoryPlan {
     }
 }
 
+/// What an open log holds of what a process has few of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    pub(crate) files: u64,
+    pub(crate) mapped: u64,
+}
+
 /// A log's handle in a reader: counted as long as the reader is there.
 #[derive(Debug)]
 pub(crate) struct ReaderHandle(Log);
@@ -150,8 +157,22 @@ impl Inner {
     fn fit_to_readers(&self) {
         if self.env.memory_bounded {
             let readers = self.readers.load(Ordering::Acquire);
-            self.segments.keep_at_most(self.memory.sealed_max(readers));
+            let most = self.host.as_ref().map_or(usize::MAX, |host| host.share.sealed);
+            self.segments.keep_at_most(self.memory.sealed_max(readers).min(most));
         }
+    }
+
+    /// How many files it has open, and how much is mapped.
+    pub(crate) fn footprint(&self) -> Footprint {
+        let (checkpoint_files, checkpoint_mapped) = match self.env.mapped {
+            true => (0, self.checkpoint.lock().file.file_bytes()),
+            false => (1, 0),
+        };
+        let open = self.segments.all();
+        let open = open.iter().filter_map(|segment| segment.opened_data());
+        let (files, mapped) = open
+            .fold((0, 0), |(files, mapped), data| (files + 1, mapped + data.mapped_bytes() as u64));
+        Footprint { files: files + checkpoint_files, mapped: mapped + checkpoint_mapped }
     }
 
     /// What the log takes now, and the most it can come to with the readers there are.

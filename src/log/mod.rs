@@ -11,19 +11,19 @@ mod chain;
 pub(crate) mod clock;
 mod close;
 mod delete;
+mod door;
 pub(crate) mod export;
 mod fit;
-mod flush;
+pub(crate) mod flush;
 pub(crate) mod follow;
 pub(crate) mod full;
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) mod host;
 mod identify;
 pub(crate) mod inspect;
 pub(crate) mod live;
 pub(crate) mod memory;
 mod mirror;
-mod open;
+pub(crate) mod open;
 pub(crate) mod options;
 pub(crate) mod policy;
 pub(crate) mod read;
@@ -73,7 +73,7 @@ use crate::log::policy::Policy;
 use crate::log::report::RecoveryReport;
 use crate::log::stats::Tally;
 use crate::log::write::Writer;
-use crate::sys::{Event, Process, Storage};
+use crate::sys::{Event, LockedDir, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
@@ -187,6 +187,8 @@ pub(crate) struct Inner {
     pub(crate) space: Arc<Space>,
     /// The store it is part of.
     pub(crate) host: Option<Host>,
+    /// Of a log that was opened alone and lies in a store: a share in that one's lock.
+    store_lock: Option<Box<dyn LockedDir>>,
     /// Who opened it: a forked child has the handle too, but not the log.
     process: Process,
     /// The log's own thread, if one was asked for.

@@ -12,16 +12,17 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{self, Checkpoint};
-use crate::disk::meta::Meta;
+use crate::disk::meta::{Found, Meta};
 use crate::disk::metered::Metered;
 use crate::disk::names::{self, Part};
 use crate::disk::set::SegmentSet;
 use crate::disk::space::Space;
 use crate::disk::state::State;
 use crate::disk::wear::Written;
-use crate::disk::{Env, create_dir_synced, note, target, unlink_if_there};
+use crate::disk::{Env, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
+use crate::log::door::{self, Door};
 use crate::log::flush::Group;
 use crate::log::full;
 use crate::log::host::{CoveredDir, Host};
@@ -36,6 +37,7 @@ use crate::log::write::Writer;
 use crate::log::{Durable, Inner, Log, OwnLines, fit};
 use crate::sys::{Event, FileKind, LockedDir, Medium, OsStorage, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
 /// Opens on the operating system.
@@ -44,12 +46,15 @@ pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Log> {
 }
 
 pub(crate) fn open_on(storage: Arc<dyn Storage>, dir: &Path, options: LogOptions) -> Result<Log> {
-    let (dir, lock) = lock_dir(&*storage, dir)?;
-    open_locked(storage, dir, lock, None, options)
+    let Door { dir, lock, store } = door::lock_alone(&*storage, dir)?;
+    let mut log = open_locked(storage, dir, lock, None, options)?;
+    if let Some(inner) = Arc::get_mut(&mut log.inner) {
+        inner.store_lock = store;
+    }
+    log.begin_background()
 }
 
 /// Opens a log of a store, which has the lock.
-#[allow(dead_code, reason = "the store uses it")]
 pub(crate) fn open_in(
     storage: Arc<dyn Storage>,
     dir: PathBuf,
@@ -72,7 +77,8 @@ fn open_locked(
     let medium = clocks.medium(&dir);
     let torn_bytes = choose_media(&medium, &options, &mut report);
     let space = full::begin_space(&*clocks, &dir, &options, host.as_ref(), torn_bytes.is_some())?;
-    let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space));
+    let reserve = host.as_ref().map(|host| Arc::clone(&host.reserve));
+    let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space), reserve);
     let mut env = begin_env(Arc::new(storage), dir, lock, torn_bytes, &options);
     // What a later version wrote is refused before anything is changed.
     let mut listing = list(&env, &mut report)?;
@@ -121,12 +127,42 @@ fn open_locked(
     }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let around = Around { clocks, space, clock, host };
-    let log = assemble(env, around, (options, memory), (meta, state), (file, found), report);
-    if !log.inner.options.background || log.inner.host.is_some() {
-        return Ok(log);
+    Ok(assemble(env, around, (options, memory), (meta, state), (file, found), report))
+}
+
+impl Log {
+    /// Starts the log's own thread, if it was asked for.
+    fn begin_background(self) -> Result<Log> {
+        if !self.inner.options.background {
+            return Ok(self);
+        }
+        let closer = Background::start(&self.inner)?;
+        Ok(Log { keeper: Some(closer), ..self })
     }
-    let closer = Background::start(&log.inner)?;
-    Ok(Log { keeper: Some(closer), ..log })
+}
+
+/// What [`Inner::outlook`] would say of a closed log of the store with this id; `None` if it cannot
+/// be told. A log that another store had is due at once: opening it makes its ages this store's.
+pub(crate) fn peek(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    store: LogId,
+    options: &LogOptions,
+) -> Option<(i64, Option<i64>)> {
+    let lock = Box::new(CoveredDir::new(Arc::clone(storage), dir.to_path_buf()));
+    let env = begin_env(Arc::clone(storage), dir.to_path_buf(), lock, None, options);
+    let Found::Whole(meta) = Meta::read(&**storage, dir).ok()? else { return None };
+    let state = checkpoint::load::<State>(&env).ok()?.state?;
+    let bases = list(&env, &mut RecoveryReport::default()).ok()?.bases;
+    if meta.store != Some(store) {
+        return Some((i64::MIN, None));
+    }
+    let begun = bases.partition_point(|base| *base <= state.log_start).saturating_sub(1);
+    let bases = bases.get(begun..).unwrap_or_default();
+    let last = dir.join(names::segment_file(*bases.last()?, Part::Log));
+    let holds = storage.file_size(&last).is_ok_and(|size| size.length > 0);
+    let ages = (options.retention_age, options.segment_age);
+    Some(full::outlook_of(&state.samples, bases.get(1).copied(), holds, ages))
 }
 
 fn begin_env(
@@ -164,35 +200,19 @@ fn resume(
     let residence = env.storage.residence(&env.dir);
     let clock = match host {
         Some(host) => host.adopt_clock(&*env.storage, &mut state, residence),
-        None => Arc::new(LogClock::resume(&*env.storage, &state, residence)),
+        None => {
+            let stored = (state.clock, state.residence);
+            Arc::new(LogClock::resume(&*env.storage, stored, residence))
+        }
     };
     let kept = options.recovery == RecoveryMode::Auto
         && residence.is_some()
         && state.residence == residence;
     state.residence = residence;
     state.clock = clock.state(&*env.storage);
+    // That is `log.meta`'s alone.
+    state.meta.store = None;
     (state, clock, kept)
-}
-
-/// The directory, made if it is not there, and its lock.
-fn lock_dir(storage: &dyn Storage, dir: &Path) -> Result<(PathBuf, Box<dyn LockedDir>)> {
-    let looked = |error| Error::io("cannot look at the directory", dir, error);
-    let mut dir = storage.absolute(dir).map_err(looked)?;
-    if storage.kind(&dir).map_err(looked)?.is_none() {
-        create_dir_synced(storage, &dir)?;
-        dir = storage.absolute(&dir).map_err(looked)?;
-    }
-    if storage.kind(&dir).map_err(looked)? != Some(FileKind::Dir) {
-        return Err(Error::invalid("a log's directory is expected, this is no directory").at(&dir));
-    }
-    let lock = storage
-        .lock(&dir)
-        .map_err(|error| Error::io("cannot lock the directory", &dir, error))?
-        .ok_or_else(|| {
-            Error::new(ErrorKind::Locked, "the log is open for writing already").at(&dir)
-        })?;
-    target::check_finished(storage, &dir)?;
-    Ok((dir, lock))
 }
 
 /// What a log has from elsewhere.
@@ -234,7 +254,7 @@ fn assemble(
         tail_unsaved: env.torn_bytes.is_some(),
     };
     let segments = SegmentSet::new(list);
-    let most = host.as_ref().map_or(usize::MAX, |host| host.sealed_max);
+    let most = host.as_ref().map_or(usize::MAX, |host| host.share.sealed);
     segments.keep_at_most(memory.sealed_max(0).min(most));
     let inner = Inner {
         segments,
@@ -266,6 +286,7 @@ fn assemble(
         clocks,
         space,
         host,
+        store_lock: None,
         env,
         options,
         meta,

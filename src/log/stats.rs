@@ -259,6 +259,12 @@ impl Inner {
         }
     }
 
+    /// What the device had to write since the log was opened.
+    pub(crate) fn wear(&self) -> Wear {
+        let appended = self.writer.lock().appended.bytes;
+        Wear::of(appended, self.env.written.sums())
+    }
+
     fn files(&self) -> Files {
         let env = &self.env;
         let mut files = Files::default();

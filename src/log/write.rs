@@ -424,7 +424,8 @@ impl Inner {
     /// that a full disk changes nothing (I19); the old one is cut before its successor is named.
     #[cold]
     pub(crate) fn roll(&self, writer: &mut Writer) -> Result<()> {
-        if writer.unsynced.len() >= limits::UNSYNCED_SEGMENTS_MAX {
+        let most = self.host.as_ref().map(|host| host.share.unsynced);
+        if writer.unsynced.len() >= most.unwrap_or(limits::UNSYNCED_SEGMENTS_MAX) {
             self.sync_oldest(writer)?;
         }
         let now = self.clocks.now_mono();

@@ -95,6 +95,26 @@ pub(crate) const BLOCKS_IN_MAP: u64 = 340;
 pub(crate) const FULL_POLL_MILLIS: u64 = 50;
 /// From so many files on that were open, those that are not any more are forgotten.
 pub(crate) const METERED_FILES_SWEPT: usize = 64;
+/// Logs of a store that are open at a time, unless the options say otherwise.
+pub(crate) const OPEN_LOGS_DEFAULT: usize = 64;
+/// Files of a store that are open at a time, unless the options say otherwise.
+pub(crate) const OPEN_FILES_DEFAULT: usize = 512;
+/// Address space that a store's files are mapped to, unless the options say otherwise.
+pub(crate) const MAPPED_BYTES_DEFAULT: u64 = 16 << 30;
+/// What a store keeps back for its upkeep, unless the options say otherwise.
+pub(crate) const STORE_RESERVE_BYTES_DEFAULT: u64 = 256 << 10;
+/// From so many logs on that wait for a flush, the filesystem is synced once instead of each file.
+pub(crate) const DIRTY_LOGS_FOR_ONE_SYNC: usize = 33;
+/// After what time of the log clock a closed log is looked at again in which nothing could go.
+pub(crate) const RETENTION_RETRY_MILLIS: i64 = 60_000;
+/// Logs nobody touched that one pass of maintenance looks into, to learn when something is due.
+pub(crate) const LOGS_PEEKED_A_PASS: usize = 256;
+/// How often the store's thread looks at all its logs, if nothing is due before.
+pub(crate) const STORE_PASS_SECONDS: u64 = 10;
+/// How long it lets others come together after it was woken.
+pub(crate) const STORE_WAKE_MILLIS: u64 = 5;
+/// Partitions of one name that are taken for meant.
+pub(crate) const PARTITIONS_MAX: u32 = 100_000;
 /// Which logs of a full store lose segments first, unless the options say otherwise.
 pub(crate) const PRIORITY_DEFAULT: u8 = 100;
 

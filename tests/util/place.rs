@@ -9,7 +9,7 @@ use std::time::Duration;
 
 #[cfg(feature = "simulation")]
 use forebay::simulation::{Disk, Keep, Profile};
-use forebay::{ArchiveDir, Error, IoMode, Log, LogOptions};
+use forebay::{ArchiveDir, Error, IoMode, Log, LogOptions, Store, StoreOptions};
 use tempfile::TempDir;
 
 use super::{MODES, batches_of, scratch};
@@ -178,6 +178,55 @@ impl Place {
         }
     }
 
+    /// Opens a store here.
+    pub(crate) fn open_store(&self, options: StoreOptions) -> Result<Store, Error> {
+        match &self.on {
+            On::System(_) => options.open(&self.path),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => options.open_on(disk, &self.path),
+        }
+    }
+
+    /// The directory of this name in here, with what lies in it.
+    pub(crate) fn below(&self, name: &str) -> Place {
+        let path = self.path.join(name);
+        let on = match &self.on {
+            On::System(_) => On::System(None),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => On::Simulated(disk.clone()),
+        };
+        Place { path, on }
+    }
+
+    /// What all files take, at every depth, in blocks of 4 KiB by their lengths.
+    pub(crate) fn taken(&self) -> u64 {
+        match &self.on {
+            On::System(_) => taken_below(&self.path),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => disk.used_bytes(&self.path),
+        }
+    }
+
+    /// How many files lie here, at every depth.
+    pub(crate) fn count_files(&self) -> u64 {
+        let below = self.names().into_iter().map(|name| {
+            let inner = self.below(&name);
+            match inner.is_dir() {
+                true => inner.count_files(),
+                false => 1,
+            }
+        });
+        below.sum()
+    }
+
+    fn is_dir(&self) -> bool {
+        match &self.on {
+            On::System(_) => self.path.is_dir(),
+            #[cfg(feature = "simulation")]
+            On::Simulated(disk) => disk.read_file(&self.path).is_none(),
+        }
+    }
+
     /// The names of what lies here, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         match &self.on {
@@ -285,6 +334,20 @@ impl Place {
             }
         }
     }
+}
+
+fn taken_below(dir: &Path) -> u64 {
+    let Ok(listed) = fs::read_dir(dir) else { return 0 };
+    let taken = listed.map(|entry| {
+        let path = entry.unwrap().path();
+        // What goes meanwhile takes nothing.
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => taken_below(&path),
+            Ok(found) => found.len().div_ceil(4096) * 4096,
+            Err(_) => 0,
+        }
+    });
+    taken.sum()
 }
 
 /// Opens at a place, as `LogOptions::open` does at a path.
