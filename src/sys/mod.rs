@@ -107,7 +107,8 @@ pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// Makes everything on the directory's filesystem survive a power cut, names too. Where
     /// [`Medium::syncs_whole`] is said, it fails as well if anything there, whoever's it is, could
-    /// not be written since the lock was taken or this was last called.
+    /// not be written since the lock was taken or this was last called; or before, if nobody was
+    /// told by this call yet.
     #[allow(dead_code, reason = "for stores")]
     fn sync_filesystem(&self) -> io::Result<()>;
     /// Lets the next opener in; so do drop and the end of the process.

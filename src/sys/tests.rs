@@ -109,3 +109,84 @@ fn a_filesystem_is_synced_weighed_and_known_by_its_directory() {
     lock.sync().unwrap();
     assert!(!dir.exists());
 }
+
+/// The filesystem that a campaign has made for a test, and how it asks for trouble.
+#[cfg(target_os = "linux")]
+struct Thin {
+    dir: std::path::PathBuf,
+    ask: std::path::PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl Thin {
+    fn here() -> Option<Thin> {
+        let dir = std::env::var_os("FOREBAY_TEST_THIN")?.into();
+        Some(Thin { dir, ask: std::env::var_os("FOREBAY_TEST_ASK")?.into() })
+    }
+
+    /// Has the blocks of a file made such that they cannot be written.
+    fn spoil(&self, path: &str) {
+        std::fs::write(self.ask.join("asking"), format!("spoil {path}\n")).unwrap();
+        std::fs::rename(self.ask.join("asking"), self.ask.join("asked")).unwrap();
+        for _ in 0..600 {
+            if std::fs::remove_file(self.ask.join("done")).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("nobody answers");
+    }
+}
+
+/// I8, by `tests/campaign/run write-errors`: a map without a descriptor, a descriptor, and the sync
+/// of the whole filesystem each tell once of what could not be written, and then never again.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_device_refuses_is_told() {
+    let Some(thin) = Thin::here() else { return };
+    let early = OsStorage.lock_shared(&thin.dir).unwrap().unwrap();
+    let path = thin.dir.join("file");
+    let file = OsStorage.create_new(&path).unwrap();
+    file.write_all_at(0, &vec![0; 1 << 20]).unwrap();
+    file.sync_all().unwrap();
+    let mut map = file.map_write(1 << 20).unwrap();
+    map.populate(0..1 << 20).unwrap();
+    drop(file);
+    let other = OsStorage.open(&path, Access::ReadWrite).unwrap();
+    early.sync_filesystem().unwrap();
+    thin.spoil("/file");
+
+    map.store(8192, b"lost");
+    assert!(map.map().sync().is_err());
+    assert!(map.map().sync().is_ok(), "that is why nobody may try again");
+    let between = OsStorage.lock_shared(&thin.dir).unwrap().unwrap();
+    assert!(other.sync_data().is_err(), "each descriptor is told");
+    assert!(early.sync_filesystem().is_err(), "whoever was told before");
+    assert!(early.sync_filesystem().is_ok());
+    let late = OsStorage.lock_shared(&thin.dir).unwrap().unwrap();
+    assert!(late.sync_filesystem().is_ok(), "it was locked behind that");
+    assert!(between.sync_filesystem().is_err(), "nobody had been told by this call");
+
+    map.store(65_536, b"lost");
+    assert!(late.sync_filesystem().is_err(), "now it meets the error itself");
+    assert!(map.map().sync().is_err() && other.sync_all().is_err());
+    assert!(early.sync_filesystem().is_err() && early.sync_filesystem().is_ok());
+    println!("\nwhat could not be written was told by every way of syncing");
+}
+
+/// I8, by the same campaign: when the journal could not be written, and who waited for it was told,
+/// the sync of the whole filesystem says so as well, with nothing of its own to be journalled.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_aborted_journal_is_told() {
+    let Some(thin) = Thin::here() else { return };
+    let early = OsStorage.lock(&thin.dir).unwrap().unwrap();
+    early.sync_filesystem().unwrap();
+    thin.spoil("<8>");
+    let file = OsStorage.create_new(&thin.dir.join("new")).unwrap();
+    assert!(file.sync_all().is_err(), "its name is in the journal only");
+    for _ in 0..3 {
+        assert!(early.sync_filesystem().is_err());
+    }
+    println!("\nan aborted journal was told");
+}

@@ -101,6 +101,8 @@ impl Place {
 
     /// An empty directory on the same filesystem.
     pub(crate) fn beside(&self, name: &str) -> Place {
+        #[cfg(not(feature = "simulation"))]
+        let _ = name;
         match &self.on {
             On::System(_) => self.ground().place(),
             #[cfg(feature = "simulation")]

@@ -107,7 +107,7 @@ impl State {
         let mut next = self.restarted(self.names.clone(), self.inodes.clone());
         next.device_names = self.device_names.clone();
         next.changes.clone_from(&self.changes);
-        next.unwritten = self.unwritten;
+        (next.unwritten, next.unwritten_told) = (self.unwritten, self.unwritten_told);
         next.synced_before = self.synced_before + self.synced_pages;
         for inode in next.inodes.values_mut() {
             (inode.opens, inode.maps) = (0, Vec::new());
@@ -141,6 +141,7 @@ impl State {
             unmappable: self.unmappable,
             locks: Default::default(),
             unwritten: (0, 0),
+            unwritten_told: 0,
             deleted: self.deleted.clone(),
         }
     }

@@ -77,7 +77,7 @@ impl Disk {
         let Some(lock) = state.take_lock(number, shared) else { return Ok(None) };
         state.open += 1;
         state.inode(number)?.opens += 1;
-        let told = AtomicU64::new(state.unwritten.0);
+        let told = AtomicU64::new(state.unwritten_told);
         Ok(Some(Box::new(SimDir { disk: self.clone(), inode: number, lock, told })))
     }
 }
@@ -134,6 +134,7 @@ impl State {
             self.settle_names(|_| true);
         }
         let (count, code) = self.unwritten;
+        self.unwritten_told = count;
         if told.swap(count, Ordering::Relaxed) == count { Ok(()) } else { Err(errno(code)) }
     }
 
@@ -202,7 +203,7 @@ struct SimDir {
     inode: u64,
     /// Which lock: another one may be held by the next opener already.
     lock: u64,
-    /// Of how many failures to write it was told, or would not be.
+    /// Of how many failures to write it was told, or somebody before it was locked.
     told: AtomicU64,
 }
 
@@ -222,6 +223,7 @@ impl LockedDir for SimDir {
                 state.loose_files().into_iter().for_each(|number| state.drop_dirty(number));
                 // The one who asked is told now, all others when they ask.
                 state.note_unwritten(error.raw_os_error().unwrap_or(EINVAL));
+                state.unwritten_told = state.unwritten.0;
                 self.told.store(state.unwritten.0, Ordering::Relaxed);
                 Err(error)
             }

@@ -61,6 +61,7 @@ impl Disk {
             unmappable: false,
             locks: Default::default(),
             unwritten: (0, 0),
+            unwritten_told: 0,
             deleted: Default::default(),
             profile,
         })

@@ -13,8 +13,8 @@
 //!
 //! A sync may cover a file, by a descriptor or a map of it, the names of a directory, or the whole
 //! filesystem. The last fails as well if anything at all could not be written since its caller
-//! locked the directory, as Linux does since 5.8. A file or directory is renamed inside its
-//! directory only.
+//! locked the directory, or before if nobody was told by such a sync, as Linux does since 5.8. A
+//! file or directory is renamed inside its directory only.
 //!
 //! Where the log does what a real machine answers with a signal, as a store to a page of a map that
 //! was not populated, the disk panics.

@@ -175,6 +175,8 @@ pub(super) struct State {
     pub(super) locks: BTreeMap<u64, Held>,
     /// How often something could not be written, and the last errno of it.
     pub(super) unwritten: (u64, i32),
+    /// Up to which of these somebody who synced the whole filesystem was told.
+    pub(super) unwritten_told: u64,
     pub(super) deleted: VecDeque<Arc<Content>>,
 }
 

@@ -1,0 +1,69 @@
+# Writes that the device refuses, for real: sourced by tests/campaign/run, which has set $scratch and
+# die.
+#
+# An ext4 lies on an image in a tmpfs that is full otherwise. A hole is punched where the blocks of a
+# file, or of the journal, are: whatever is written there from now on fails. A test of the crate asks
+# for that, and for room again, by a file beside it, and judges what forebay says.
+
+write_errors_mount() {
+  mkdir -p "$scratch/ram" "$scratch/thin" "$scratch/ask"
+  mount -t tmpfs -o size=80m ram "$scratch/ram"
+  truncate -s 64M "$scratch/ram/image"
+  mkfs.ext4 -q -b 4096 -m 0 "$scratch/ram/image"
+  # Every block of the image is there, the journal's too.
+  fallocate -l 64M "$scratch/ram/image"
+  mount -o loop,nodiscard "$scratch/ram/image" "$scratch/thin"
+}
+
+write_errors_unmount() {
+  ! mountpoint -q "$scratch/thin" || umount "$scratch/thin"
+  ! mountpoint -q "$scratch/ram" || umount "$scratch/ram"
+}
+
+# Makes every block of a file one that cannot be written.
+write_errors_spoil() { # PATH, from the filesystem's root, or <8> for the journal
+  local block
+  # What is left of the last error is no news.
+  sync -f "$scratch/thin" 2>/dev/null || true
+  for block in $(debugfs -R "blocks $1" "$scratch/ram/image" 2>/dev/null); do
+    fallocate -p -o $((block * 4096)) -l 4096 "$scratch/ram/image"
+  done
+  dd if=/dev/zero of="$scratch/ram/ballast" bs=4096 status=none 2>/dev/null || true
+}
+
+# Does what the test asks for until it ends.
+write_errors_serve() { # PID
+  local what path
+  while kill -0 "$1" 2>/dev/null; do
+    if [[ -e $scratch/ask/asked ]]; then
+      read -r what path <"$scratch/ask/asked"
+      rm "$scratch/ask/asked"
+      case $what in
+        spoil) write_errors_spoil "$path" ;;
+        heal) rm -f "$scratch/ram/ballast" ;;
+      esac
+      touch "$scratch/ask/done"
+    fi
+    sleep 0.05
+  done
+  wait "$1"
+}
+
+# One test on a filesystem of its own.
+write_errors_run() { # WHERE (--lib or --test NAME) and the test's name
+  write_errors_mount
+  FOREBAY_TEST_THIN=$scratch/thin FOREBAY_TEST_ASK=$scratch/ask \
+    cargo test --quiet --all-features "${@:1:$#-1}" -- --exact "${*: -1}" --nocapture &
+  write_errors_serve $! || { write_errors_unmount; die "${*: -1} failed"; }
+  write_errors_unmount
+}
+
+write_errors() {
+  [[ $(id -u) -eq 0 ]] || { echo "write-errors: mounting needs root: nothing was done"; return 0; }
+  command -v debugfs >/dev/null || die "no debugfs (Debian: e2fsprogs)"
+  trap 'write_errors_unmount; rm -rf "$scratch"' EXIT
+  write_errors_run --lib sys::tests::what_a_device_refuses_is_told
+  write_errors_run --lib sys::tests::an_aborted_journal_is_told
+  write_errors_run --test write_errors what_a_device_refuses_is_never_called_durable
+  echo "write-errors: every refused write was told, once, and nothing lost was called durable"
+}
