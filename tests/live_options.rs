@@ -508,3 +508,76 @@ fn who_waits_for_the_next_record_keeps_the_new_interval_for_the_last() {
         assert!(durable > offset, "{mode:?} {visibility:?} {moment}: it slept for the old policy");
     }
 }
+
+/// Whatever goes on when a budget is set: every file is counted once, those that are deleted but
+/// still read included.
+#[test]
+fn a_budget_that_comes_late_counts_what_readers_hold() {
+    for (mode, ground) in ways() {
+        let place = ground.place();
+        let log =
+            manual(mode).segment_bytes(64 << 10).max_batch_bytes(4096).open_in(&place).unwrap();
+        for number in 0..300 {
+            log.append(value(number)).unwrap();
+        }
+        let hold = |at| {
+            let mut reader = log.reader(util::at(at)).unwrap();
+            (reader.next().unwrap().unwrap(), reader)
+        };
+        let held = [hold(0), hold(100)];
+        let before = taken(&place);
+        log.delete_records(Offset::new(250)).unwrap();
+        let dropped = before - taken(&place);
+        assert!(dropped > 3 * (64 << 10));
+        let budget = 640 << 10;
+        log.set_options(log.current_options().budget_bytes(budget)).unwrap();
+        let next = fill(&log, 300);
+        let held_bytes = log.stats().deleted_held_bytes;
+        assert!(held_bytes >= 64 << 10, "{held_bytes}");
+        assert!(taken(&place) + held_bytes <= budget, "{mode:?}: {held_bytes} are held");
+        drop(held);
+        assert!(fill(&log, next) > next, "what was held is free again");
+        let now = taken(&place);
+        assert!(now <= budget && now > budget - 4 * (64 << 10), "{mode:?}: {now} of {budget}");
+    }
+}
+
+/// The same while others append, delete, read and prepare segments.
+#[test]
+fn a_budget_that_comes_and_goes_amid_appends_counts_every_file_once() {
+    let tmp = scratch();
+    for mode in MODES {
+        let place = Place::at(&tmp.path().join(format!("{mode:?}")));
+        let options = manual(mode).segment_bytes(64 << 10).max_batch_bytes(4096).background(true);
+        let log = options.open_in(&place).unwrap();
+        let (budget, done) = (4 << 20, AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..20_000 {
+                    log.append(value(number)).unwrap();
+                    if number % 100 == 99 {
+                        let held = log.reader(forebay::OffsetSpec::Earliest).unwrap().next();
+                        log.delete_records(log.log_end_offset()).unwrap();
+                        drop(held);
+                    }
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            while !done.load(Ordering::SeqCst) {
+                log.set_options(log.current_options().budget_bytes(budget)).unwrap();
+                log.set_options(options_without_budget(&log)).unwrap();
+            }
+        });
+        log.set_options(log.current_options().budget_bytes(budget)).unwrap();
+        fill(&log, 0);
+        let now = taken(&place);
+        // Beside the blocks of a segment one counts that says where they are.
+        let least = |budget: u64| budget - budget / 16 - 5 * (64 << 10);
+        assert!(now <= budget && now > least(budget), "{mode:?}: {now} of {budget}");
+        log.set_options(log.current_options().budget_bytes(2 * budget)).unwrap();
+        fill(&log, 0);
+        let now = taken(&place);
+        let twice = 2 * budget;
+        assert!(now <= twice && now > least(twice), "{mode:?}: {now} of {twice}");
+    }
+}

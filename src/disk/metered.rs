@@ -47,6 +47,7 @@ struct Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if !*self.named.get_mut() {
+            let _moving = self.space.moving();
             self.space.give_pinned(*self.bytes.get_mut());
         }
     }
@@ -57,6 +58,7 @@ impl Charge {
     fn grow(&self, length: u64) -> io::Result<()> {
         let (before, wanted) = (self.bytes.load(Ordering::Relaxed), blocks(length));
         if wanted > before {
+            let _moving = self.space.moving();
             self.space.take(wanted - before, self.purpose)?;
             self.bytes.store(wanted, Ordering::Relaxed);
             if !self.named.load(Ordering::Relaxed) {
@@ -70,6 +72,7 @@ impl Charge {
     fn shrink(&self, length: u64) {
         let (before, left) = (self.bytes.load(Ordering::Relaxed), blocks(length));
         if left < before {
+            let _moving = self.space.moving();
             self.bytes.store(left, Ordering::Relaxed);
             match self.named.load(Ordering::Relaxed) {
                 true => self.space.give(before - left),
@@ -287,6 +290,30 @@ impl Storage for Metered {
 
     fn random(&self) -> io::Result<[u8; 16]> {
         self.storage.random()
+    }
+
+    /// For a log that is bounded only now: until then it was known what came and went, but not what
+    /// was there.
+    fn recount(&self) -> io::Result<()> {
+        // In this order: no name comes or goes, no file grows.
+        let open = self.open.lock();
+        let _still = self.space.still();
+        let mut bytes = self.space.pinned();
+        for entry in self.storage.list(&self.dir)? {
+            let (Some(name), FileKind::File) = (entry.name, entry.kind) else { continue };
+            let path = self.dir.join(&name);
+            // What is taken for an open file, which may be about to grow by it.
+            let taken = open.get(&path).and_then(Weak::upgrade);
+            let taken = taken.map(|charge| charge.bytes.load(Ordering::Relaxed));
+            let size = || self.storage.file_size(&path).unwrap_or_default();
+            bytes += match taken {
+                Some(taken) => taken,
+                None if names::is_ours(&name) => blocks(size().length),
+                None => blocks(size().allocated),
+            };
+        }
+        self.space.settle(bytes);
+        Ok(())
     }
 
     fn realm(&self) -> usize {

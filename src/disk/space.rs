@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use crate::sys::Event;
 use crate::words::error::Error;
 use crate::words::limits;
@@ -44,6 +46,8 @@ pub(crate) struct Space {
     above: Option<Arc<Space>>,
     /// Something was given back.
     freed: Event,
+    /// Held for reading while bytes are taken or given, and for writing while all are counted anew.
+    moving: RwLock<()>,
 }
 
 impl Space {
@@ -57,6 +61,7 @@ impl Space {
             reserve: AtomicU64::new(0),
             above,
             freed: Event::default(),
+            moving: RwLock::new(()),
         }
     }
 
@@ -71,6 +76,16 @@ impl Space {
     /// The bound, if there is one.
     pub(crate) fn limit(&self) -> Option<u64> {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != u64::MAX)
+    }
+
+    /// For who takes or gives, and notes it elsewhere too: both before or after a new count.
+    pub(crate) fn moving(&self) -> RwLockReadGuard<'_, ()> {
+        self.moving.read()
+    }
+
+    /// Until this is dropped, nothing is taken or given.
+    pub(crate) fn still(&self) -> RwLockWriteGuard<'_, ()> {
+        self.moving.write()
     }
 
     /// Bytes that are taken.

@@ -27,7 +27,8 @@ impl Inner {
         check_budget(asked, tears).map_err(|error| error.at(&self.env.dir))?;
         let uncounted = self.host.is_none() && now.budget_bytes.is_none();
         if uncounted && asked.budget_bytes.is_some() {
-            self.space.settle(measure(&*self.env.storage, &self.env.dir)?);
+            let counted = self.env.storage.recount();
+            counted.map_err(|error| Error::io("cannot count the files", &self.env.dir, error))?;
         }
         self.space.set_limit(asked.budget_bytes, reserve_bytes(asked, tears));
         Ok(())
