@@ -12,6 +12,10 @@ pub mod durability {
     #![doc = include_str!("durability.md")]
 }
 
+pub mod stores {
+    #![doc = include_str!("stores.md")]
+}
+
 pub mod followers {
     #![doc = include_str!("followers.md")]
 }
