@@ -204,7 +204,13 @@ impl<S: Slot> Checkpoint<S> {
             return Ok(());
         };
         if *names {
-            env.sync_names().inspect_err(|_| self.failed = true)?;
+            let synced = match &env.names {
+                Some(names) => names.sync(),
+                None => env.storage.sync_dir(&env.dir),
+            };
+            self.failed = synced.is_err();
+            synced.map_err(|error| Error::sync("cannot sync the directory", &env.dir, error))?;
+            self.written.sync(0);
         }
         // First what a process that was killed had not synced yet.
         let to_sync = self.way.to_sync();
@@ -263,6 +269,12 @@ impl<S: Slot> Checkpoint<S> {
     /// Whether a sync failed, so that the log has to be poisoned.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// A sync of the whole filesystem failed, and so of what was written here: as after one of its
+    /// own, nothing is written any more (I8).
+    pub(crate) fn give_up(&mut self) {
+        self.failed = true;
     }
 
     fn check_failed(&self) -> Result<()> {

@@ -118,9 +118,14 @@ impl Log {
 }
 
 /// Flushes logs of one filesystem with one sync of all of it, `whole`, instead of one or more of
-/// each. If that fails, every one of them is poisoned (I8). What cannot be shared is flushed log by
-/// log. The first error is returned when all were tried.
-pub(crate) fn flush_together(logs: &[Arc<Inner>], whole: &dyn LockedDir) -> Result<()> {
+/// each. If that fails, every one of them is poisoned, and every one of `open`: of what it covered,
+/// records and commits, nobody may try again (I8). What cannot be shared is flushed log by log. The
+/// first error is returned when all were tried.
+pub(crate) fn flush_together(
+    logs: &[Arc<Inner>],
+    open: &[Arc<Inner>],
+    whole: &dyn LockedDir,
+) -> Result<()> {
     let mut first = Ok(());
     let mut shared = Vec::new();
     for log in logs.iter().filter(|log| log.log_end_offset() > log.durable_offset()) {
@@ -142,15 +147,23 @@ pub(crate) fn flush_together(logs: &[Arc<Inner>], whole: &dyn LockedDir) -> Resu
         true => Ok(()),
         false => whole.sync_filesystem(),
     };
+    let failed = |log: &Inner, error: &io::Error| {
+        let error = io::Error::new(error.kind(), error.to_string());
+        let error = Error::sync("cannot sync the filesystem", &log.env.dir, error);
+        log.poison(&error);
+        log.checkpoint.lock().file.give_up();
+        error
+    };
+    if let Err(error) = &synced {
+        open.iter().for_each(|log| drop(failed(log, error)));
+    }
     for (log, covered) in shared {
         let done = match &synced {
-            Ok(()) => log.end_flush(&covered),
-            Err(error) => {
-                let error = io::Error::new(error.kind(), error.to_string());
-                let error = Error::sync("cannot sync the filesystem", &log.env.dir, error);
-                log.poison(&error);
-                Err(error)
+            Ok(()) => {
+                log.count_covered(&covered);
+                log.end_flush(&covered)
             }
+            Err(error) => Err(failed(log, error)),
         };
         log.group.end();
         first = first.and(done);
@@ -234,6 +247,13 @@ impl Inner {
         writer.tail_unsaved = self.env.torn_bytes.is_some();
         self.tally.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(cover(&mut writer))
+    }
+
+    /// Adds to the wear what a sync of the whole filesystem has covered of this log.
+    fn count_covered(&self, covered: &Covered) {
+        let sealed = covered.sealed.iter().map(|data| data.reached.advance(data.published(), 0));
+        let active = covered.active.reached.advance(covered.position, covered.populated);
+        self.env.written.pages(sealed.sum::<usize>() + active);
     }
 
     fn end_flush(&self, covered: &Covered) -> Result<()> {

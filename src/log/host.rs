@@ -75,5 +75,7 @@ impl LockedDir for CoveredDir {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn forget_failures(&self) {}
+
     fn unlock(&self) {}
 }

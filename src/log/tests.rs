@@ -190,6 +190,9 @@ impl LockedDir for ScriptedDir {
         self.script.on("sync_filesystem", &self.path)?;
         self.names.sync_filesystem()
     }
+    fn forget_failures(&self) {
+        self.names.forget_failures();
+    }
     fn unlock(&self) {
         self.names.unlock();
     }

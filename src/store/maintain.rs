@@ -89,7 +89,7 @@ impl StoreInner {
     /// Flushes these logs, together if that is cheaper.
     pub(super) fn flush_logs(&self, logs: &[Arc<Inner>]) -> Result<()> {
         if logs.len() >= limits::DIRTY_LOGS_FOR_ONE_SYNC && self.medium.syncs_whole {
-            return flush_together(logs, &*self.lock);
+            return flush_together(logs, &self.open_logs(), &*self.lock);
         }
         let mut first = Ok(());
         for log in logs {

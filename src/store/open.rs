@@ -44,6 +44,10 @@ impl Store {
         let mut recovery = StoreRecovery::default();
         let listing = list(&*storage, &dir, &mut recovery)?;
         let medium = storage.medium(&dir);
+        if medium.syncs_whole {
+            // What somebody could not write before is no failure of this store.
+            lock.forget_failures();
+        }
         let is_new = listing.logs.is_empty();
         let found = Durable::load(&storage, &dir, &medium, is_new, &mut recovery)?;
         for name in &listing.unfinished {

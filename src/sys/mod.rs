@@ -111,6 +111,10 @@ pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
     /// told by this call yet.
     #[allow(dead_code, reason = "for stores")]
     fn sync_filesystem(&self) -> io::Result<()>;
+    /// Forgets what could not be written before: [`LockedDir::sync_filesystem`] fails from now on
+    /// for what happens from now on. To be called while nothing is open that may be lost. Blocks as
+    /// long as that call.
+    fn forget_failures(&self);
     /// Lets the next opener in; so do drop and the end of the process.
     fn unlock(&self);
 }

@@ -285,6 +285,11 @@ impl LockedDir for OsDir {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn forget_failures(&self) {
+        // Nothing short of the call itself takes note of them.
+        let _ = self.sync_filesystem();
+    }
+
     fn unlock(&self) {
         // A forked child shares the lock and must not take it from its parent.
         if !self.process.is_current() {

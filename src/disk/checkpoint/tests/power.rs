@@ -59,7 +59,8 @@ fn env(disk: &Disk, mapped: bool, torn_bytes: Option<usize>) -> Env {
     Env {
         storage: Arc::new(disk.clone()),
         dir: "/d".into(),
-        names: disk.lock(Path::new("/d")).unwrap(),
+        // Through the lock, or without one.
+        names: disk.lock(Path::new("/d")).unwrap().filter(|_| mapped),
         seal: Seal::NONE,
         mapped,
         segment_bytes: 0,

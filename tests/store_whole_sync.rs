@@ -1,0 +1,175 @@
+//! Many logs made durable by one sync of their filesystem, and a store's checkpoint that a process
+//! left behind: on a simulated disk that fails, kills and cuts the power there (I8, I18).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod util;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use forebay::simulation::{CallKind, Disk, Fault, Keep, Names, Profile};
+use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, Store, StoreOptions};
+
+use util::{MODES, kind};
+
+const DIR: &str = "/store";
+/// More than are flushed one by one.
+const MANY: usize = 40;
+
+fn logs(mode: IoMode) -> LogOptions {
+    Log::options().io_mode(mode).segment_bytes(8 << 10).max_batch_bytes(2 << 10)
+}
+
+fn options(mode: IoMode) -> StoreOptions {
+    Store::options().max_open_logs(100).logs(logs(mode).flush(FlushPolicy::Manual))
+}
+
+fn fault(on: CallKind, name: &str, errno: i32) -> Fault {
+    Fault { on, name: Some(name.to_owned()), after: 0, times: 1, errno }
+}
+
+fn name(n: usize) -> String {
+    format!("log{n:02}")
+}
+
+/// Every kind of call that was made while `work` ran, as often as it was.
+fn calls(disk: &Disk, work: impl FnOnce()) -> Vec<CallKind> {
+    let seen: Arc<Mutex<Vec<CallKind>>> = Arc::default();
+    let into = Arc::clone(&seen);
+    disk.watch(move |_, call| into.lock().unwrap().push(call.kind));
+    work();
+    disk.unwatch();
+    std::mem::take(&mut *seen.lock().unwrap())
+}
+
+/// I1, I18: one call for all, and after it everything of every log survives, new names included.
+#[test]
+fn one_sync_of_the_filesystem_makes_many_logs_durable() {
+    for mode in MODES {
+        for names in [Names::Strict, Names::Journal] {
+            let disk = Disk::new(Profile { names, ..Profile::default() });
+            let store = options(mode).open_on(&disk, DIR).unwrap();
+            for round in 1..4 {
+                for n in 0..MANY {
+                    store.log(&name(n)).unwrap().append(format!("{round}")).unwrap();
+                }
+                let calls = calls(&disk, || store.flush().unwrap());
+                let count = |kind| calls.iter().filter(|&&call| call == kind).count();
+                assert_eq!(count(CallKind::SyncFilesystem), 1);
+                assert_eq!(count(CallKind::SyncFile) + count(CallKind::SyncDir), 0);
+                let cut = options(mode).open_on(&disk.power_cut(Keep::None), DIR).unwrap();
+                for n in 0..MANY {
+                    let (here, there) = (store.log(&name(n)).unwrap(), cut.log(&name(n)).unwrap());
+                    assert_eq!(here.durable_offset(), Offset::new(round));
+                    assert_eq!(there.log_end_offset(), Offset::new(round), "{mode:?} {names:?}");
+                }
+            }
+        }
+    }
+}
+
+/// I8: when the sync of the filesystem fails, what it covered may be lost of every open log, also
+/// of those that it was not for: none of them calls anything durable until it is opened again.
+#[test]
+fn a_failed_sync_of_the_filesystem_poisons_every_dirty_log() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let interval = FlushPolicy::Interval(Duration::from_secs(1));
+        let mut options = options(mode).logs(logs(mode).flush(interval));
+        for n in 0..5 {
+            options = options.log(name(n), logs(mode).flush(FlushPolicy::Manual));
+        }
+        let store = options.clone().open_on(&disk, DIR).unwrap();
+        let all: Vec<Log> = (0..MANY).map(|n| store.log(&name(n)).unwrap()).collect();
+        for log in &all {
+            log.append("durable").unwrap();
+        }
+        store.flush().unwrap();
+        let mut consumer = all[0].consumer("c").unwrap();
+        for log in all.iter().skip(1) {
+            log.append("lost").unwrap();
+        }
+        consumer.commit_offset(Offset::new(1)).unwrap();
+        disk.advance(Duration::from_secs(2));
+        disk.fail(fault(CallKind::SyncFilesystem, "store", 5));
+        assert!(store.maintain().unwrap().logs_failed > 0);
+        assert_eq!(kind(consumer.sync()), ErrorKind::Poisoned, "a commit counts as well");
+        for (n, log) in all.iter().enumerate().skip(1) {
+            assert_eq!(kind(log.flush()), ErrorKind::Poisoned, "{mode:?} {n}");
+            assert_eq!(log.durable_offset(), Offset::new(1));
+        }
+        drop((store, all, consumer));
+        // The next process writes again what the page cache has.
+        let disk = disk.kill();
+        let store = options.open_on(&disk, DIR).unwrap();
+        for n in 1..MANY {
+            assert_eq!(store.log(&name(n)).unwrap().log_end_offset(), Offset::new(2));
+        }
+        store.flush().unwrap();
+        let cut = self::options(mode).open_on(&disk.power_cut(Keep::None), DIR).unwrap();
+        for n in 1..MANY {
+            assert_eq!(cut.log(&name(n)).unwrap().log_end_offset(), Offset::new(2), "{mode:?} {n}");
+        }
+    }
+}
+
+/// I8: what could not be written before the store was opened, by whomever, is no failure of it.
+#[test]
+fn a_write_that_failed_before_the_store_was_opened_poisons_nothing() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let other = Log::options().io_mode(mode).open_on(&disk, "/other").unwrap();
+        other.append("x").unwrap();
+        disk.fail(fault(CallKind::SyncFile, ".log", 5));
+        assert!(other.flush().is_err());
+        let store = options(mode).open_on(&disk, DIR).unwrap();
+        for n in 0..MANY {
+            store.log(&name(n)).unwrap().append("x").unwrap();
+        }
+        store.flush().unwrap();
+        let cut = options(mode).open_on(&disk.power_cut(Keep::None), DIR).unwrap();
+        for n in 0..MANY {
+            assert_eq!(cut.log(&name(n)).unwrap().log_end_offset(), Offset::new(1));
+        }
+    }
+}
+
+/// I18: a process dies while it puts a larger checkpoint in the place of the store's. The next one
+/// syncs what it takes for known into a file that stays: after a power cut the store counts what is
+/// there.
+#[test]
+fn what_a_store_knows_survives_although_a_killed_process_had_just_replaced_its_checkpoint() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let store = options(mode).open_on(&disk, DIR).unwrap();
+        let killed: Arc<Mutex<Vec<Disk>>> = Arc::default();
+        let into = Arc::clone(&killed);
+        disk.watch(move |disk, call| {
+            if call.kind == CallKind::SyncDir && call.path.ends_with("store") {
+                into.lock().unwrap().push(disk.kill());
+            }
+        });
+        for n in 0..MANY {
+            store.log(&format!("{n:0200}")).unwrap().append("x").unwrap();
+        }
+        disk.unwatch();
+        let killed = std::mem::take(&mut *killed.lock().unwrap());
+        let length =
+            |disk: &Disk| disk.read_file("/store/store.checkpoint").map_or(0, |bytes| bytes.len());
+        assert!(killed.iter().any(|disk| length(disk) > 6 * 4096), "it grew while that was seen");
+        for (nth, disk) in killed.into_iter().enumerate() {
+            let store = options(mode).open_on(&disk, DIR).unwrap();
+            for n in 0..20 {
+                let log = store.log(&format!("new{n}")).unwrap();
+                log.append(vec![7; 1500]).unwrap();
+                log.flush().unwrap();
+            }
+            for keep in [Keep::None, Keep::All] {
+                let cut = disk.power_cut(keep);
+                let store = options(mode).open_on(&cut, DIR).unwrap();
+                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
+                assert!(counted >= used, "{mode:?} {nth} {keep:?}: {counted} of {used}");
+            }
+        }
+    }
+}
