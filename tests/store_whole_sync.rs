@@ -144,10 +144,12 @@ fn what_a_store_knows_survives_although_a_killed_process_had_just_replaced_its_c
         let store = options(mode).open_on(&disk, DIR).unwrap();
         let killed: Arc<Mutex<Vec<Disk>>> = Arc::default();
         let into = Arc::clone(&killed);
+        let mut replaced = false;
         disk.watch(move |disk, call| {
-            if call.kind == CallKind::SyncDir && call.path.ends_with("store") {
+            if replaced {
                 into.lock().unwrap().push(disk.kill());
             }
+            replaced = call.kind == CallKind::Rename && call.path.ends_with("store.checkpoint");
         });
         for n in 0..MANY {
             store.log(&format!("{n:0200}")).unwrap().append("x").unwrap();
