@@ -294,14 +294,14 @@ fn run(mode: IoMode, names: Names, seed: u64, steps: u64, every: u64) -> u64 {
 #[test]
 fn a_store_survives_a_cut_and_a_kill_at_every_call_and_stays_within_its_budget() {
     let mut states = 0;
-    for seed in 1..=6 {
+    for seed in 1..=3 {
         for mode in [IoMode::Mapped, IoMode::Positioned] {
             for names in [Names::Strict, Names::Journal] {
                 states += run(mode, names, seed, 60, 7);
             }
         }
     }
-    assert!(states > 1000, "only {states} states");
+    assert!(states > 500, "only {states} states");
 }
 
 /// One seed at length, from the environment: `FOREBAY_STORE_CRASH="SEED STEPS"`.

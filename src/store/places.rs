@@ -7,7 +7,6 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::disk::create_dir_synced;
 use crate::log::full::measure;
 use crate::log::host::Host;
 use crate::log::options::LogOptions;
@@ -119,7 +118,9 @@ impl StoreInner {
         let looked = |error| Error::io("cannot look at the directory of the log", &dir, error);
         let there = self.storage.kind(&dir).map_err(looked)?;
         if there.is_none() {
-            create_dir_synced(&*self.storage, &dir)?;
+            // Its name is synced before anything in it is, by whoever finds no log there.
+            let made = self.storage.create_dir(&dir);
+            made.map_err(|error| Error::io("cannot create the directory of the log", &dir, error))?;
         }
         let counted = match (there, state.bytes) {
             (None, _) => 0,
