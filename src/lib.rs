@@ -23,6 +23,7 @@ pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
 pub use log::policy::{Hold, OnFull};
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
+pub use log::retention::{HeldBack, RetentionReport};
 pub use log::snapshot::SnapshotReport;
 pub use log::stats::{ConsumerLag, LogStats};
 pub use log::validate::Refusal;

@@ -6,6 +6,7 @@
 use crate::codec::crc::crc32c;
 use crate::codec::layout::{
     BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES, MAGIC,
+    NO_TIMESTAMP,
 };
 use crate::codec::seal::Seal;
 use crate::codec::varint;
@@ -224,6 +225,12 @@ pub(crate) fn stamp(batch: &mut [u8], base_offset: i64, seal: &Seal) {
 
 /// Encodes a batch without records that stands over `offsets` missing ones, 1 to `i32::MAX`.
 pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
+    encode_gap_of(out, offsets, NO_TIMESTAMP);
+}
+
+/// [`encode_gap`] for offsets that had records, with the highest time among them: as a broker's
+/// compaction leaves it. By the time it is told from a gap that never held anything.
+pub(crate) fn encode_gap_of(out: &mut Vec<u8>, offsets: i32, highest: i64) {
     let encoder = BatchEncoder::begin(out, HEADER_BYTES);
     encoder.finish_with(BatchHeader {
         base_offset: 0,
@@ -233,8 +240,8 @@ pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
         crc: 0,
         attributes: 0,
         last_offset_delta: offsets - 1,
-        base_timestamp: -1,
-        max_timestamp: -1,
+        base_timestamp: highest,
+        max_timestamp: highest,
         producer_id: -1,
         producer_epoch: -1,
         base_sequence: -1,

@@ -17,6 +17,9 @@ pub(crate) const CRC_AT: usize = 17;
 /// The checksum covers everything from here to the batch's end.
 pub(crate) const CRC_FROM: usize = 21;
 
+/// The time of a batch that has none.
+pub(crate) const NO_TIMESTAMP: i64 = -1;
+
 /// Attribute bits: the codec.
 pub(crate) const CODEC_MASK: i16 = 0x07;
 /// Attribute bit: the batch was stamped by the log, not by its writer.
@@ -74,6 +77,12 @@ impl BatchHeader {
         base_sequence: 0,
         count: 0,
     };
+
+    /// Whether it stands over offsets that had records once; else a batch without records stands
+    /// over offsets that never had any.
+    pub(crate) fn stands_for_deleted(&self) -> bool {
+        self.count == 0 && self.max_timestamp != NO_TIMESTAMP
+    }
 
     /// Takes the fields apart without judging them.
     #[inline(always)]

@@ -131,9 +131,9 @@ impl Log {
             true => Some(inner.resolve(options.start)?),
             false => None,
         };
-        let start = || {
+        let start = |least: Offset| {
             let visible = inner.visible_end(options.visibility);
-            match options.start {
+            let start = match options.start {
                 OffsetSpec::Latest => Ok(visible),
                 OffsetSpec::Timestamp(_) => {
                     Ok(looked_up.map_or(visible, |found| found.min(visible)))
@@ -145,7 +145,10 @@ impl Log {
                     }
                     Ok(found)
                 }
-            }
+            };
+            // Retention may just have decided by the consumers there were.
+            let least = if inner.options.archive.is_none() { least } else { Offset::ZERO };
+            start.map(|start| start.max(least))
         };
         if !inner.open_consumers.lock().insert(name.to_owned()) {
             let text = format!("the consumer '{name}' is open already");
@@ -240,7 +243,7 @@ fn visibility_of(consumer: &ConsumerState) -> Visibility {
 fn find_or_add(
     state: &mut State,
     name: &str,
-    start: impl FnOnce() -> Result<Offset>,
+    start: impl FnOnce(Offset) -> Result<Offset>,
     options: &ConsumerOptions,
 ) -> Result<(Offset, bool)> {
     if let Some(found) = state.consumers.iter().find(|consumer| consumer.name == name) {
@@ -258,7 +261,7 @@ fn find_or_add(
             limits::CONSUMERS_MAX
         )));
     }
-    let start = start()?;
+    let start = start(state.log_start)?;
     let durable = options.visibility == Visibility::Durable;
     state.consumers.push(ConsumerState { name: name.to_owned(), durable, committed: start });
     Ok((start, true))
@@ -270,7 +273,9 @@ impl Consumer {
     /// Its records begin at the consumer's position; the position moves behind it. A consumer that
     /// retention or [`Log::delete_records`] overtook goes on at the log start, and what it missed
     /// is counted; with [`LogOptions::archive`](crate::LogOptions::archive) it reads first what the
-    /// archive has of that.
+    /// archive has of that. What
+    /// [`LogOptions::thin_keep_one_in`](crate::LogOptions::thin_keep_one_in) took before it is
+    /// counted as well.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) with the range that cannot be read: it is counted as missed,
@@ -294,6 +299,7 @@ impl Consumer {
         loop {
             let from = self.reader.next_offset();
             let read = self.reader.read();
+            self.missed += self.reader.take_passed();
             let Err(error) = &read else { return read };
             if error.kind() == ErrorKind::OffsetOutOfRange {
                 // Deletion overtook it: it goes on at the log start, where the reader is now.
@@ -347,15 +353,23 @@ impl Consumer {
         let inner = &*self.reader.log().inner;
         inner.check_open()?;
         let valid = inner.committable_start()..inner.visible_end(self.reader.visibility());
-        if offset < valid.start || offset > valid.end {
-            return Err(Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be committed")
+        let out_of_range = || {
+            Error::new(ErrorKind::OffsetOutOfRange, "the offset cannot be committed")
                 .at(&inner.env.dir)
                 .offset(offset)
-                .range(valid));
+                .range(valid.clone())
+        };
+        if offset < valid.start || offset > valid.end {
+            return Err(out_of_range());
         }
         let name = &self.name;
         let set = |to| {
             inner.change_state(|state| {
+                let archived = inner.options.archive.is_some();
+                if to == offset && to < state.log_start && !archived {
+                    // Retention has just decided by the commit that was there before.
+                    return Err(out_of_range());
+                }
                 let found = state.consumers.iter_mut().find(|consumer| consumer.name == *name);
                 let Some(consumer) = found else { return Ok(((), false)) };
                 let changed = consumer.committed != to;
@@ -368,6 +382,7 @@ impl Consumer {
             let _ = set(self.committed);
         })?;
         self.committed = offset;
+        inner.commit_may_release(offset);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -35,7 +35,12 @@ pub(crate) struct Segment {
     marked: AtomicBool,
     /// Of a sealed segment, once it was asked for; `i64::MIN` if it holds no record.
     max_timestamp: OnceLock<i64>,
+    /// Of a sealed segment, the length of its file; `UNKNOWN` until it is asked for.
+    bytes: AtomicU64,
 }
+
+/// No file is as long.
+const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Debug)]
 enum Opened {
@@ -58,7 +63,8 @@ impl Segment {
     fn with(base: Offset, opened: Opened) -> Segment {
         let (open, pins) = (Mutex::new(opened), Mutex::default());
         let (kept, marked) = (AtomicBool::new(false), AtomicBool::new(false));
-        Segment { base, open, pins, kept, marked, max_timestamp: OnceLock::new() }
+        let (max_timestamp, bytes) = (OnceLock::new(), AtomicU64::new(UNKNOWN));
+        Segment { base, open, pins, kept, marked, max_timestamp, bytes }
     }
 
     /// Whether it stays open until others take its place; marks it as one that is used.
@@ -113,6 +119,39 @@ impl Segment {
         self.max_timestamp.get_or_init(|| timestamp);
     }
 
+    /// The length of a sealed segment's file: one system call, the first time it is asked for. A
+    /// file that is gone, or does not say, has none.
+    pub(crate) fn sealed_bytes(&self, env: &Env) -> u64 {
+        let known = self.bytes.load(Ordering::Relaxed);
+        if known != UNKNOWN {
+            return known;
+        }
+        let path = env.dir.join(names::segment_file(self.base, Part::Log));
+        let Ok(size) = env.storage.file_size(&path) else { return 0 };
+        self.know_sealed_bytes(size.length);
+        size.length
+    }
+
+    pub(crate) fn know_sealed_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Another file has its name now: whoever opens it from here on gets that. Those who have the
+    /// old one keep it, and are told of.
+    pub(crate) fn let_file_go(&self) -> Vec<Pin> {
+        let nobody = Opened::No(Weak::new());
+        let opened = std::mem::replace(&mut *self.open.lock(), nobody);
+        self.pins_of(&opened)
+    }
+
+    fn pins_of(&self, opened: &Opened) -> Vec<Pin> {
+        let mut pins = std::mem::take(&mut *self.pins.lock());
+        if let Opened::Yes(data) = opened {
+            pins.push(Pin::of(data));
+        }
+        pins
+    }
+
     /// Lets the file go as soon as nobody reads it any more, and its index at once.
     pub(crate) fn release(&self) {
         let mut open = self.open.lock();
@@ -137,11 +176,7 @@ impl Segment {
     /// Lets nobody open the file any more; those who have it keep it, and are told of.
     pub(crate) fn delete(&self) -> Vec<Pin> {
         let opened = std::mem::replace(&mut *self.open.lock(), Opened::Deleted);
-        let mut pins = std::mem::take(&mut *self.pins.lock());
-        if let Opened::Yes(data) = &opened {
-            pins.push(Pin::of(data));
-        }
-        pins
+        self.pins_of(&opened)
     }
 }
 
@@ -458,7 +493,8 @@ impl SegmentData {
         entries.shrink();
         // A cache: a full or read-only disk costs the next lookup a scan, nothing else. Who only
         // looks writes nothing at all.
-        if env.names.is_some() {
+        // A segment of one header, which stands over a gap, needs none.
+        if env.names.is_some() && self.published() > HEADER_BYTES {
             let _ = index_file::write(env, self.base, &entries);
         }
         Ok(entries)

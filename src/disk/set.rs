@@ -128,11 +128,32 @@ impl SegmentSet {
         removed
     }
 
+    /// Puts a sealed segment, whose file another one has replaced, in the old one's place.
+    pub(crate) fn replace(&self, old: &Arc<Segment>, new: Arc<Segment>) {
+        {
+            let mut list = self.list.write();
+            if let Some(place) = list.iter_mut().find(|listed| Arc::ptr_eq(listed, old)) {
+                *place = new;
+            }
+        }
+        self.open.lock().retain(|segment| !Arc::ptr_eq(segment, old));
+    }
+
+    /// Whether a segment is among them, and no other one in its place.
+    pub(crate) fn holds(&self, segment: &Arc<Segment>) -> bool {
+        self.find(segment.base).is_some_and(|listed| Arc::ptr_eq(&listed, segment))
+    }
+
+    /// Where the first segment ends, if it is sealed.
+    pub(crate) fn second_base(&self) -> Option<Offset> {
+        self.list.read().get(1).map(|segment| segment.base)
+    }
+
     fn keep_open(&self, segment: &Arc<Segment>) {
         let mut open = self.open.lock();
         open.retain(|other| !Arc::ptr_eq(other, segment));
         // Looked up below the lock: a segment that is removed meanwhile is taken out behind it.
-        if !self.find(segment.base).is_some_and(|listed| Arc::ptr_eq(&listed, segment)) {
+        if !self.holds(segment) {
             return;
         }
         segment.keep(true);

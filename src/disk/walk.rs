@@ -162,6 +162,13 @@ impl Walker {
         self.last_is_empty
     }
 
+    /// Whether it stands over offsets that had records once.
+    #[cold]
+    pub(crate) fn last_stands_for_deleted(&self) -> bool {
+        let bytes = self.window.get(self.last - self.window_start..).unwrap_or_default();
+        BatchHeader::read(bytes).is_ok_and(|header| header.stands_for_deleted())
+    }
+
     /// The bytes at hand, for a walker elsewhere to fill anew if nobody else holds them.
     pub(crate) fn into_window(self) -> Pinned {
         self.window

@@ -13,6 +13,7 @@ use crate::disk::active::ActiveSegment;
 use crate::disk::names;
 use crate::log::Inner;
 use crate::log::options::FlushPolicy;
+use crate::log::write::Writer;
 use crate::sys::{Event, Task};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
@@ -93,8 +94,9 @@ impl Inner {
         let _ = self.populate_ahead();
         self.write_out_sealed();
         let age_due = self.roll_by_age();
+        let retention_due = self.retain_in_background();
         let flush_due = self.flush_due_in();
-        [age_due, flush_due].into_iter().flatten().min()
+        [age_due, retention_due, flush_due].into_iter().flatten().min()
     }
 
     /// Rolls a segment that is old enough, so that retention can take it although nobody appends;
@@ -104,14 +106,25 @@ impl Inner {
         if writer.refusal.is_some() || writer.active.is_empty() {
             return None;
         }
-        self.note_age(&mut writer);
-        if writer.roll_due {
-            let rolled = self.save_tail(&mut writer).and_then(|()| self.roll(&mut writer));
-            // Tried again later where there was no room.
-            return rolled.is_err().then_some(Duration::from_secs(limits::RETRY_SECONDS));
+        if let Err(_later) = self.roll_if_old(&mut writer) {
+            // There was no room.
+            return Some(Duration::from_secs(limits::RETRY_SECONDS));
         }
-        let age = self.log_clock().saturating_sub(writer.active_clock).max(0).unsigned_abs();
-        Some(self.policy().segment_age.saturating_sub(Duration::from_millis(age)))
+        if writer.active.is_empty() {
+            return None;
+        }
+        let age = self.active_age(&writer).max(0).unsigned_abs();
+        Some(self.roll_age().saturating_sub(Duration::from_millis(age)))
+    }
+
+    /// Rolls the active segment if it is old enough.
+    pub(crate) fn roll_if_old(&self, writer: &mut Writer) -> Result<()> {
+        self.note_age(writer);
+        if !writer.roll_due {
+            return Ok(());
+        }
+        self.save_tail(writer)?;
+        self.roll(writer)
     }
 
     /// Makes the next segment's file while the active one is filling, if the one before it filled

@@ -91,8 +91,8 @@ impl Inner {
         // Nobody may be syncing the checkpoint while the mark is written behind the lock.
         let _one_at_a_time = self.checkpoint_sync.lock();
         let mut durable = self.checkpoint.lock();
-        let Durable { state, file, .. } = &mut *durable;
-        state.clock = self.clock.state(&*self.env.storage);
+        let Durable { state, file, shifted, .. } = &mut *durable;
+        self.clock.write_to(&*self.env.storage, state, shifted);
         state.tails.clear();
         state.recovery_point = writer.next_offset;
         state.clean = Some(mark);

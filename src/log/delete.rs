@@ -20,8 +20,16 @@ use crate::words::offset::Offset;
 /// What whoever deletes segments holds the lock of.
 #[derive(Debug, Default)]
 pub(crate) struct Deletion {
-    /// Segments that are out of the log, but of which a file could not be unlinked yet.
-    left: VecDeque<Offset>,
+    /// Segments that are out of the log, but of which a file could not be unlinked yet, and the
+    /// bytes of each.
+    left: VecDeque<(Offset, u64)>,
+}
+
+/// What was given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) segments: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Log {
@@ -78,31 +86,50 @@ impl Inner {
             // The start becomes the recovery point: a batch it cuts through has to be whole on the
             // device, or a crash would leave what looks like damage to durable records.
             self.flush_until(before)?;
-            self.raise_log_start(before)?;
+            self.raise_log_start(|_, _| Some(before))?;
         }
         self.remove_deleted(&mut deletion)?;
         Ok(self.log_start_offset())
     }
 
-    /// Writes the new start to the checkpoint, syncs that, and only then shows it.
-    fn raise_log_start(&self, start: Offset) -> Result<()> {
-        {
+    /// Writes a new start to the checkpoint, syncs that, and only then shows it.
+    ///
+    /// `judge` says which, if any, by the state that the very same slot holds, and the log clock:
+    /// commits that it was judged by are on the device as soon as it is. Everything below it is
+    /// durable. The caller has the lock of deletions.
+    pub(crate) fn raise_log_start(
+        &self,
+        judge: impl FnOnce(&State, i64) -> Option<Offset>,
+    ) -> Result<()> {
+        let start = {
             let mut durable = self.checkpoint.lock();
-            let Durable { state, file, unsaved } = &mut *durable;
+            // No close can end meanwhile: it waits for the lock of deletions.
+            let now = self.catch_up(&mut durable);
+            let Durable { state, file, unsaved, shifted } = &mut *durable;
+            let Some(start) = judge(state, now).filter(|start| *start > state.log_start) else {
+                return Ok(());
+            };
             let (start_before, point_before) = (state.log_start, state.recovery_point);
             state.log_start = start;
             state.recovery_point = point_before.max(start);
+            self.clock.write_to(&*self.env.storage, state, shifted);
+            // Nobody asks any more when what is gone was begun; that makes room for what stays.
+            let gone = state.samples.partition_point(|sample| sample.offset < start);
+            let gone = gone.min(state.samples.len().saturating_sub(1));
+            let samples: Vec<_> = state.samples.drain(..gone).collect();
             if let Err(error) = fit::write(file, &self.env, state) {
                 // Nothing was deleted, and nothing may be called durable for it.
                 state.log_start = start_before;
                 state.recovery_point = point_before;
+                state.samples.splice(..0, samples);
                 if file.has_failed() {
                     self.note_failure(&error);
                 }
                 return Err(error);
             }
             *unsaved = false;
-        }
+            start
+        };
         self.sync_checkpoint()?;
         // In this order, so that the start never lies above the durable offset (I1).
         self.durable.fetch_max(start.get(), Ordering::AcqRel);
@@ -111,25 +138,30 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes the segments below the start out of the log, then unlinks their files.
-    fn remove_deleted(&self, deletion: &mut Deletion) -> Result<()> {
+    /// Takes the segments below the start out of the log, then unlinks their files. Costs no system
+    /// call where there are none.
+    pub(crate) fn remove_deleted(&self, deletion: &mut Deletion) -> Result<Removed> {
         let removed = self.segments.remove_below(self.log_start_offset());
         for segment in &removed {
+            let length = segment.sealed_bytes(&self.env);
             let path = self.env.dir.join(names::segment_file(segment.base, Part::Log));
             let bytes = || self.env.storage.file_size(&path).map_or(0, |size| size.allocated);
             self.tally.deleted(segment.delete(), bytes);
-            deletion.left.push_back(segment.base);
+            deletion.left.push_back((segment.base, length));
         }
         if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
             // A flush need not sync them any more; one that is under way may, and no harm is done.
             let gone = first.base..=last.base;
             self.writer.lock().unsynced.retain(|data| !gone.contains(&data.base));
         }
-        while let Some(&base) = deletion.left.front() {
+        let mut gone = Removed::default();
+        while let Some(&(base, bytes)) = deletion.left.front() {
             unlink_segment(&self.env, base)?;
             deletion.left.pop_front();
+            gone.segments += 1;
+            gone.bytes += bytes;
         }
-        Ok(())
+        Ok(gone)
     }
 }
 

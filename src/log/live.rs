@@ -178,6 +178,7 @@ impl Inner {
             writer.since_flush as u64
         };
         self.wake_all();
+        self.ask_for_retention();
         self.fit_budget();
         let due = match flush {
             _ if flush == replaced.0.flush => false,

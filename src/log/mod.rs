@@ -29,7 +29,7 @@ pub(crate) mod policy;
 pub(crate) mod read;
 mod recover;
 pub(crate) mod report;
-mod retention;
+pub(crate) mod retention;
 mod rewrite;
 mod scan;
 pub(crate) mod snapshot;
@@ -71,6 +71,7 @@ use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
 use crate::log::policy::Policy;
 use crate::log::report::RecoveryReport;
+use crate::log::retention::Due;
 use crate::log::stats::Tally;
 use crate::log::write::Writer;
 use crate::sys::{Event, LockedDir, Process, Storage};
@@ -180,6 +181,7 @@ pub(crate) struct Inner {
     deletion: Mutex<Deletion>,
     /// How far the archive was given what there is.
     handed_over: HandedOver,
+    retention: Due,
     clock: Arc<LogClock>,
     /// The machine, for clocks that every append reads.
     clocks: Arc<dyn Storage>,
@@ -215,6 +217,8 @@ pub(crate) struct Durable {
     file: Checkpoint,
     /// The state was changed, but could not be written.
     unsaved: bool,
+    /// How far the moments in the state were moved with jumps of the log clock.
+    shifted: i64,
 }
 
 impl Durable {
@@ -385,13 +389,14 @@ impl Inner {
     ) -> Result<T> {
         self.check_open()?;
         let mut durable = self.checkpoint.lock();
-        let Durable { state, file, unsaved } = &mut *durable;
+        self.catch_up(&mut durable);
+        let Durable { state, file, unsaved, shifted } = &mut *durable;
         // Again: a close may just have ended.
         self.check_open()?;
         let (value, changed) = change(state)?;
         if changed || *unsaved {
             *unsaved = true;
-            state.clock = self.clock.state(&*self.env.storage);
+            self.clock.write_to(&*self.env.storage, state, shifted);
             let written = fit::write(file, &self.env, state);
             if let (Err(error), true) = (&written, file.has_failed()) {
                 self.note_failure(error);

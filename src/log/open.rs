@@ -21,7 +21,7 @@ use crate::disk::state::State;
 use crate::disk::wear::Written;
 use crate::disk::{Env, note, target, unlink_if_there};
 use crate::log::background::Background;
-use crate::log::clock::LogClock;
+use crate::log::clock::{LogClock, Moment};
 use crate::log::door::{self, Door};
 use crate::log::flush::Group;
 use crate::log::full;
@@ -101,7 +101,7 @@ fn open_locked(
     report.checkpoint_lost = loaded.state.is_none() && !listing.bases.is_empty();
     let first = listing.bases.first().copied().unwrap_or_default();
     let adopted = store.is_some() && meta.store != store;
-    let (mut state, clock, kept) =
+    let (mut state, (clock, shifted), kept) =
         resume(&env, loaded.state.as_ref(), (meta, first), host.as_ref(), &options);
     // A new log's checkpoint comes before its first segment, so that a crash in between is not
     // taken for a lost one.
@@ -126,7 +126,7 @@ fn open_locked(
         write_meta(&env, meta)?;
     }
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
-    let around = Around { clocks, space, clock, host };
+    let around = Around { clocks, space, clock, shifted, host };
     Ok(assemble(env, around, (options, memory), (meta, state), (file, found), report))
 }
 
@@ -193,26 +193,28 @@ fn resume(
     (meta, first): (Meta, Offset),
     host: Option<&Host>,
     options: &LogOptions,
-) -> (State, Arc<LogClock>, bool) {
+) -> (State, (Arc<LogClock>, i64), bool) {
     let mut state = loaded.cloned().unwrap_or_else(|| State::new(meta, first));
     state.meta = meta;
     state.open_number += 1;
     let residence = env.storage.residence(&env.dir);
-    let clock = match host {
+    let (clock, mut shifted) = match host {
         Some(host) => host.adopt_clock(&*env.storage, &mut state, residence),
         None => {
             let stored = (state.clock, state.residence);
-            Arc::new(LogClock::resume(&*env.storage, stored, residence))
+            let clock = LogClock::resume(&*env.storage, stored, residence);
+            let shifted = clock.shifted(&state, residence);
+            (Arc::new(clock), shifted)
         }
     };
     let kept = options.recovery == RecoveryMode::Auto
         && residence.is_some()
         && state.residence == residence;
     state.residence = residence;
-    state.clock = clock.state(&*env.storage);
+    clock.write_to(&*env.storage, &mut state, &mut shifted);
     // That is `log.meta`'s alone.
     state.meta.store = None;
-    (state, clock, kept)
+    (state, (clock, shifted), kept)
 }
 
 /// What a log has from elsewhere.
@@ -220,12 +222,14 @@ struct Around {
     clocks: Arc<dyn Storage>,
     space: Arc<Space>,
     clock: Arc<LogClock>,
+    /// How far the moments in the state were moved with it.
+    shifted: i64,
     host: Option<Host>,
 }
 
 fn assemble(
     env: Env,
-    Around { clocks, space, clock, host }: Around,
+    Around { clocks, space, clock, shifted, host }: Around,
     (options, memory): (LogOptions, MemoryPlan),
     (meta, state): (Meta, State),
     (file, found): (Checkpoint, Recovered),
@@ -233,7 +237,6 @@ fn assemble(
 ) -> Log {
     let now = env.storage.now_mono();
     let Recovered { list, active, end, rewrite } = found;
-    let active_clock = state.samples.last().map_or(0, |sample| sample.log_clock);
     let writer = Writer {
         active,
         next_offset: end,
@@ -249,7 +252,7 @@ fn assemble(
         ahead: None,
         appended: Default::default(),
         active_since: now,
-        active_clock,
+        active_clock: Moment::of(state.samples.last(), shifted),
         roll_due: false,
         tail_unsaved: env.torn_bytes.is_some(),
     };
@@ -269,12 +272,13 @@ fn assemble(
         appended: Event::default(),
         group: Group::default(),
         recovery: report.above(state.log_start),
-        checkpoint: Mutex::new(Durable { state, file, unsaved: false }),
+        checkpoint: Mutex::new(Durable { state, file, unsaved: false, shifted }),
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
         closing: Mutex::new(()),
         deletion: Mutex::default(),
         handed_over: Default::default(),
+        retention: Default::default(),
         clock,
         process: Process::current(),
         background: OnceLock::new(),

@@ -33,7 +33,9 @@ pub enum OnFull {
 
 /// Which consumers keep retention from deleting what they have not committed.
 ///
-/// Only commits that are on the device count. A consumer holds from the moment it is created.
+/// What is deleted for a commit is deleted once that commit is on the device, so that no power cut
+/// takes back what deletion was decided by. A consumer holds from the moment it is created; the
+/// name of one that does not exist holds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -48,6 +50,17 @@ pub enum Hold {
     /// Any of these: what one of them has committed is free to go, as with several uplinks of which
     /// one is enough.
     Any(Vec<String>),
+}
+
+impl Hold {
+    /// Whether it is about a consumer of this name.
+    pub(crate) fn counts(&self, name: &str) -> bool {
+        match self {
+            Hold::Nobody => false,
+            Hold::Everyone => true,
+            Hold::Each(names) | Hold::Any(names) => names.iter().any(|named| named == name),
+        }
+    }
 }
 
 /// What of the options can be changed while the log is open, as it is now; the flush policy apart.
@@ -68,6 +81,13 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Whether any rule asks for segments to go.
+    pub(crate) fn retains(&self) -> bool {
+        self.retention_bytes.is_some()
+            || self.retention_age.is_some()
+            || self.retention_records.is_some()
+    }
+
     pub(crate) fn of(options: &LogOptions) -> Policy {
         Policy {
             retention_bytes: options.retention_bytes,
@@ -89,7 +109,9 @@ impl Policy {
 impl LogOptions {
     /// Keeps at least so many bytes of batches: the oldest sealed segments go as long as what stays
     /// behind them is as large; no bound unless set. Kafka's `retention.bytes`: a log is up to a
-    /// segment larger. For a bound that is never exceeded see [`LogOptions::budget_bytes`].
+    /// segment larger, and up to two before an append that rolls returns. For a bound that is never
+    /// exceeded see [`LogOptions::budget_bytes`]. When rules are followed:
+    /// [`Log::apply_retention`](crate::Log::apply_retention).
     pub fn retention_bytes(mut self, bytes: u64) -> LogOptions {
         self.retention_bytes = Some(bytes);
         self
@@ -97,14 +119,18 @@ impl LogOptions {
 
     /// Deletes sealed segments once their youngest record is this old by the log clock, which no
     /// jump of the wall clock moves; no bound unless set (`retention_ms`). What times the records
-    /// carry does not matter. An active segment is sealed when its oldest record is this old.
+    /// carry does not matter. An active segment is sealed by the next call that looks at it once
+    /// its oldest record is this old, so that a record is deleted when it is up to twice as old.
+    ///
+    /// A segment is as old as its successor. Of that moment the last 128 rolls are known exactly;
+    /// where they are more, some segments count for younger than they are.
     pub fn retention_age(mut self, age: Duration) -> LogOptions {
         self.retention_age = Some(age);
         self
     }
 
-    /// Keeps at least so many of the newest records; sealed segments below them go; no bound unless
-    /// set.
+    /// Keeps at least so many of the newest records, counted by their offsets; sealed segments
+    /// below them go; no bound unless set.
     pub fn retention_records(mut self, records: u64) -> LogOptions {
         self.retention_records = Some(records);
         self
@@ -118,8 +144,9 @@ impl LogOptions {
         self
     }
 
-    /// A hold keeps no more than so many bytes of batches: what lies before the newest ones follows
-    /// the retention rules again, whoever holds it; no bound unless set.
+    /// A hold protects no more than the newest so many bytes of batches: sealed segments that lie
+    /// wholly before them follow the retention rules again, whoever holds them; no bound unless
+    /// set.
     pub fn hold_limit_bytes(mut self, bytes: u64) -> LogOptions {
         self.hold_limit_bytes = Some(bytes);
         self
@@ -161,8 +188,9 @@ impl LogOptions {
     /// With [`OnFull::DropOldest`]: thins the older half of the log before anything is dropped
     /// whole, so that of its sealed segments one in so many stays, 2 or more; off unless set.
     ///
-    /// Of the others an empty batch stays that stands over their offsets: readers pass over it, and
-    /// a consumer counts what it missed.
+    /// One segment at a time, as room is needed: the older half is what comes first of the bytes
+    /// there are then. Of a segment that goes an empty batch stays that stands over its offsets, in
+    /// a file of 61 bytes: readers pass over it, and a consumer counts what it missed.
     pub fn thin_keep_one_in(mut self, segments: u32) -> LogOptions {
         self.thin_keep_one_in = Some(segments);
         self

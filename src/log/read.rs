@@ -43,6 +43,8 @@ pub struct Reader {
     spare: Pinned,
     /// The walker's last batch is not durable yet: kept so that it is not checked twice.
     held: bool,
+    /// Offsets it passed of which the records were deleted.
+    passed: u64,
     /// The last call failed in a way that the next one would repeat.
     failed: bool,
 }
@@ -96,8 +98,14 @@ impl Reader {
             archived: None,
             spare: Pinned::of_vec(Vec::new()),
             held: false,
+            passed: 0,
             failed: false,
         }
+    }
+
+    /// How many offsets it passed, since this was asked last, whose records were thinned out.
+    pub(crate) fn take_passed(&mut self) -> u64 {
+        std::mem::take(&mut self.passed)
     }
 
     /// The offset of the next record to read.
@@ -218,6 +226,9 @@ impl Reader {
                     }
                     if place.walker.last_is_empty() {
                         // An empty batch stands over a range that does not exist (I4).
+                        if place.walker.last_stands_for_deleted() {
+                            self.passed += (next - self.position).max(0).unsigned_abs();
+                        }
                         self.position = next;
                         continue;
                     }

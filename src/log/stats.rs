@@ -76,6 +76,11 @@ pub struct LogStats {
     pub archive_failures: u64,
     /// What the archive said last, if it failed last.
     pub archive_error: Option<String>,
+    /// Records that were dropped since then to make room, whoever had not read them
+    /// ([`OnFull::DropOldest`](crate::OnFull::DropOldest)); counted by their offsets.
+    pub records_dropped: u64,
+    /// Bytes of their batches.
+    pub bytes_dropped: u64,
     /// How files are accessed: `Mapped` or `Positioned`.
     pub io_mode: IoMode,
     /// What the first failed sync said; appends and flushes are refused since then.
@@ -98,6 +103,10 @@ pub struct ConsumerLag {
     pub committed: Offset,
     /// Records between that and the log end offset.
     pub lag: u64,
+    /// Records below the log start offset that it had not committed: it goes on behind them.
+    pub overtaken: u64,
+    /// Whether the log's [`Hold`](crate::Hold) has retention wait for it.
+    pub holds: bool,
     /// Whether this process has it open.
     pub open: bool,
 }
@@ -117,6 +126,8 @@ pub(crate) struct Tally {
     pub(crate) flushes: AtomicU64,
     refused: AtomicU64,
     deleted: AtomicU64,
+    records_dropped: AtomicU64,
+    bytes_dropped: AtomicU64,
     /// Deleted files that somebody may hold still, with their blocks.
     held: Mutex<Vec<(Vec<Pin>, u64)>>,
 }
@@ -132,6 +143,23 @@ impl Tally {
     /// Counts a segment that is deleted, and who has its file of so many bytes.
     pub(crate) fn deleted(&self, pins: Vec<Pin>, bytes: impl FnOnce() -> u64) {
         self.deleted.fetch_add(1, Ordering::Relaxed);
+        self.file_gone(pins, bytes);
+    }
+
+    /// Counts what was dropped to make room.
+    pub(crate) fn dropped(&self, records: u64, bytes: u64) {
+        self.records_dropped.fetch_add(records, Ordering::Relaxed);
+        self.bytes_dropped.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Records and bytes that were dropped to make room.
+    pub(crate) fn all_dropped(&self) -> (u64, u64) {
+        let records = self.records_dropped.load(Ordering::Relaxed);
+        (records, self.bytes_dropped.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of who has a file that has no name any more, of so many bytes.
+    pub(crate) fn file_gone(&self, pins: Vec<Pin>, bytes: impl FnOnce() -> u64) {
         let mut held = self.held.lock();
         held.retain(|(pins, _)| pins.iter().any(Pin::is_held));
         if pins.iter().any(Pin::is_held) {
@@ -203,6 +231,8 @@ impl Log {
             bytes_archived: archived.bytes,
             archive_failures: archived.failures,
             archive_error: archived.error,
+            records_dropped: tally.records_dropped.load(Ordering::Relaxed),
+            bytes_dropped: tally.bytes_dropped.load(Ordering::Relaxed),
             io_mode: if inner.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: inner.failure.get().cloned(),
             recovery: inner.recovery.clone(),
@@ -252,6 +282,8 @@ impl Inner {
             bytes_archived: 0,
             archive_failures: 0,
             archive_error: None,
+            records_dropped: 0,
+            bytes_dropped: 0,
             io_mode: if self.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: Some(self.closed_error().to_string()),
             recovery: self.recovery.clone(),
@@ -299,6 +331,7 @@ impl Inner {
 
     fn lags(&self, end: Offset) -> Vec<ConsumerLag> {
         let open = self.open_consumers.lock().clone();
+        let (start, policy) = (self.log_start_offset(), self.policy());
         let durable = self.checkpoint.lock();
         let lag = |consumer: &ConsumerState| ConsumerLag {
             name: consumer.name.clone(),
@@ -308,6 +341,8 @@ impl Inner {
             },
             committed: consumer.committed,
             lag: (end - consumer.committed).max(0).unsigned_abs(),
+            overtaken: (start - consumer.committed).max(0).unsigned_abs(),
+            holds: policy.hold.counts(&consumer.name),
             open: open.contains(&consumer.name),
         };
         durable.state.consumers.iter().map(lag).collect()

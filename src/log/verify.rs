@@ -39,7 +39,7 @@ pub struct VerifyReport {
     pub records: u64,
     /// Bytes of the whole batches.
     pub bytes: u64,
-    /// Empty batches, which stand over offsets that do not exist.
+    /// Empty batches, which stand over offsets that do not exist or whose records were thinned out.
     pub gaps: u64,
     /// Batches whose codec is not built in: whole, but their records were not looked at. They are
     /// counted as their headers say.
@@ -140,6 +140,7 @@ impl Check<'_> {
         };
         self.report.segments += 1;
         let ranges_before = self.report.damaged_ranges;
+        let (batches_before, gaps_before) = (self.report.batches, self.report.gaps);
         let mut rule = IndexRule::new(segment.base.get(), env.index_interval_bytes);
         let mut entries = IndexEntries::default();
         let mut walker = Walker::new(0, segment.base, Gaps::Refused);
@@ -163,7 +164,12 @@ impl Check<'_> {
             }
         }
         let whole = self.report.damaged_ranges == ranges_before;
+        // One that was thinned has no index files, and needs none.
+        let only_gaps = self.report.batches - batches_before == self.report.gaps - gaps_before;
         // One that was sealed since this began was not read to its end.
+        if sealed && only_gaps {
+            return Ok(walker.next_offset());
+        }
         if sealed && whole && until <= self.end {
             entries.add(rule.finish());
             self.index_files(segment, &entries);

@@ -15,7 +15,7 @@ use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
 use crate::disk::active::{ActiveSegment, Pace, Prepared};
 use crate::disk::names;
 use crate::disk::segment::SegmentData;
-use crate::log::clock::add_sample;
+use crate::log::clock::{Moment, add_sample};
 use crate::log::options::FlushPolicy;
 use crate::log::stats::Appended;
 use crate::log::validate::Validate;
@@ -52,7 +52,7 @@ pub(crate) struct Writer {
     /// When the active segment was begun, by the rising clock.
     pub(crate) active_since: Duration,
     /// When it got its first batch, by the log clock.
-    pub(crate) active_clock: i64,
+    pub(crate) active_clock: Moment,
     /// The next append begins a new segment, whatever room there is.
     pub(crate) roll_due: bool,
     /// On a medium that tears: what the next append rewrites has no copy in the checkpoint yet.
@@ -281,7 +281,11 @@ impl Inner {
             }
             FlushPolicy::Interval(interval) => !helped && self.since_flush() >= interval,
         };
-        if due { self.flush_until(end).map(drop) } else { Ok(()) }
+        let flushed = if due { self.flush_until(end).map(drop) } else { Ok(()) };
+        if !helped {
+            self.retain_if_due();
+        }
+        flushed
     }
 
     #[cold]
@@ -310,7 +314,7 @@ impl Inner {
         };
         let last = Offset::new(next.get() - 1);
         if writer.active.is_empty() {
-            writer.active_clock = self.log_clock();
+            writer.active_clock = self.clock.moment(&*self.env.storage);
         } else if writer.roll_due || !writer.active.has_room(batch.len(), last) {
             self.roll(writer)?;
         }
@@ -396,11 +400,22 @@ impl Inner {
         }
     }
 
+    /// How old the active segment gets: retention cannot take it before it is sealed.
+    pub(crate) fn roll_age(&self) -> Duration {
+        let policy = self.policy();
+        policy.retention_age.map_or(policy.segment_age, |age| age.min(policy.segment_age))
+    }
+
+    /// How old the active segment is, by the log clock.
+    pub(crate) fn active_age(&self, writer: &Writer) -> i64 {
+        self.clock.age(&*self.env.storage, writer.active_clock)
+    }
+
     /// Lets the next append roll if the active segment is old enough by the log clock (I15).
     pub(crate) fn note_age(&self, writer: &mut Writer) {
         self.clock.note(&*self.env.storage);
-        let age = self.log_clock().saturating_sub(writer.active_clock);
-        let most = i64::try_from(self.policy().segment_age.as_millis()).unwrap_or(i64::MAX);
+        let age = self.active_age(writer);
+        let most = i64::try_from(self.roll_age().as_millis()).unwrap_or(i64::MAX);
         writer.roll_due = !writer.active.is_empty() && age >= most;
     }
 
@@ -441,20 +456,23 @@ impl Inner {
         let next = next.install(&self.env, writer.next_offset)?;
         self.segments.push(Arc::clone(&next.segment));
         let mut sealed = std::mem::replace(&mut writer.active, next);
+        sealed.segment.know_sealed_bytes(sealed.position() as u64);
         sealed.close_index();
         self.hint_write_out(writer, &sealed.data);
         writer.unsynced.push(sealed.data);
         writer.names_unsynced = true;
         writer.appended.rolls += 1;
         writer.active_since = now;
-        writer.active_clock = self.log_clock();
+        writer.active_clock = self.clock.moment(&*self.env.storage);
         writer.roll_due = false;
-        let (base, log_clock) = (writer.next_offset, writer.active_clock);
+        let base = writer.next_offset;
         // If it cannot be written now, it is with the next change.
         let _ = self.change_state(|state| {
-            add_sample(&mut state.samples, base, log_clock);
+            let noted = self.clock.noted(&*self.env.storage);
+            add_sample(&mut state.samples, base, noted);
             Ok(((), true))
         });
+        self.retain_after_roll();
         Ok(())
     }
 

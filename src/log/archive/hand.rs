@@ -110,7 +110,6 @@ impl Inner {
     /// Hands over what lies below an offset before it is deleted; returns up to where it may be.
     /// Without an archive that is `below`. An error says that nothing can go now; a failure behind
     /// something that can go is told at the next call. No lock may be held (I10).
-    #[allow(dead_code, reason = "for retention")]
     pub(crate) fn hand_over(&self, below: Offset) -> Result<Offset> {
         let Some(archive) = &self.options.archive else { return Ok(below) };
         let done = match Turn::take(&self.handed_over.running) {

@@ -119,7 +119,8 @@ impl FollowReader {
         self.retracted
     }
 
-    /// How many offsets were deleted before this reader came to them. It went on at the log start.
+    /// How many offsets were deleted before this reader came to them: below the log start, where
+    /// it went on, or thinned out.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed
@@ -287,6 +288,9 @@ impl FollowReader {
                 }
                 if header.count == 0 {
                     // An empty batch stands over a range that does not exist (I4).
+                    if header.stands_for_deleted() {
+                        self.missed += (next - self.position).max(0).unsigned_abs();
+                    }
                     self.position = next;
                     return Ok(Stepped::Moved);
                 }
