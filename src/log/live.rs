@@ -213,6 +213,8 @@ impl Inner {
 
 /// What `asked` changes of `now` while a log is open: the rest stays.
 pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
+    let (now, asked) = (now.clone(), asked.clone());
+    // Without `..`: a new option has to be put into one of the two kinds.
     LogOptions {
         segment_bytes: now.segment_bytes,
         index_interval_bytes: now.index_interval_bytes,
@@ -224,58 +226,48 @@ pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
         background: now.background,
         memory_limit_bytes: now.memory_limit_bytes,
         mirror_of: now.mirror_of,
-        ..asked.clone()
+        archive: now.archive,
+
+        flush: asked.flush,
+        segment_age: asked.segment_age,
+        retention_bytes: asked.retention_bytes,
+        retention_age: asked.retention_age,
+        retention_records: asked.retention_records,
+        hold: asked.hold,
+        hold_limit_bytes: asked.hold_limit_bytes,
+        hold_lag_records: asked.hold_lag_records,
+        budget_bytes: asked.budget_bytes,
+        on_full: asked.on_full,
+        priority: asked.priority,
+        thin_keep_one_in: asked.thin_keep_one_in,
+        validate: asked.validate,
     }
 }
 
 /// Names of the options that differ and cannot change while a log is open.
 fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> {
-    // Without `..`: a new option has to be put into one of the two kinds.
-    let LogOptions {
-        segment_bytes,
-        index_interval_bytes,
-        max_batch_bytes,
-        io_mode,
-        recovery,
-        media,
-        torn_bytes,
-        background,
-        memory_limit_bytes,
-        mirror_of,
-        archive,
-        flush: _,
-        segment_age: _,
-        retention_bytes: _,
-        retention_age: _,
-        retention_records: _,
-        hold: _,
-        hold_limit_bytes: _,
-        hold_lag_records: _,
-        budget_bytes: _,
-        on_full: _,
-        priority: _,
-        thin_keep_one_in: _,
-        validate: _,
-    } = now;
+    let stays = changed_live(now, asked);
     let same = [
-        ("segment_bytes", *segment_bytes == asked.segment_bytes),
-        ("index_interval_bytes", *index_interval_bytes == asked.index_interval_bytes),
-        ("max_batch_bytes", *max_batch_bytes == asked.max_batch_bytes),
-        ("io_mode", *io_mode == asked.io_mode),
-        ("recovery", *recovery == asked.recovery),
-        ("media", *media == asked.media),
-        ("torn_bytes", *torn_bytes == asked.torn_bytes),
-        ("background", *background == asked.background),
-        ("memory_limit_bytes", *memory_limit_bytes == asked.memory_limit_bytes),
-        ("mirror_of", *mirror_of == asked.mirror_of),
-        ("archive", *archive == asked.archive),
+        ("segment_bytes", stays.segment_bytes == asked.segment_bytes),
+        ("index_interval_bytes", stays.index_interval_bytes == asked.index_interval_bytes),
+        ("max_batch_bytes", stays.max_batch_bytes == asked.max_batch_bytes),
+        ("io_mode", stays.io_mode == asked.io_mode),
+        ("recovery", stays.recovery == asked.recovery),
+        ("media", stays.media == asked.media),
+        ("torn_bytes", stays.torn_bytes == asked.torn_bytes),
+        ("background", stays.background == asked.background),
+        ("memory_limit_bytes", stays.memory_limit_bytes == asked.memory_limit_bytes),
+        ("mirror_of", stays.mirror_of == asked.mirror_of),
+        ("archive", stays.archive == asked.archive),
     ];
+    debug_assert_eq!(stays == *asked, same.iter().all(|(_, same)| *same), "one is left out");
     same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::log_id::LogId;
 
     #[test]
     fn a_flush_policy_comes_out_of_the_word_as_it_went_in() {
@@ -292,6 +284,21 @@ mod tests {
             assert_eq!(hooked.flush(), policy);
             assert!(hooked.is_validated());
         }
+    }
+
+    #[test]
+    fn what_cannot_change_stays_and_the_rest_is_as_asked() {
+        let now = LogOptions::default().segment_bytes(1 << 20).flush(FlushPolicy::Manual);
+        let asked =
+            LogOptions::default().max_batch_bytes(5000).mirror_of(LogId::from_bytes([7; 16]));
+        let asked = asked.priority(3).validate(|_| Ok(()));
+        let changed = changed_live(&now, &asked);
+        let expected = now.clone().flush(LogOptions::default().flush).priority(3);
+        assert_eq!(LogOptions { validate: None, ..changed.clone() }, expected);
+        assert_eq!(changed.validate, asked.validate);
+        assert!(fixed_that_differ(&now, &changed).is_empty());
+        let differ = ["segment_bytes", "max_batch_bytes", "mirror_of"];
+        assert_eq!(fixed_that_differ(&now, &asked), differ);
     }
 
     #[test]
