@@ -34,6 +34,8 @@ pub use log::{Log, OffsetSpec, Visibility};
 pub use replicator::{
     LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
 };
+#[cfg(feature = "toml")]
+pub use store::config::Config;
 pub use store::maintain::MaintainReport;
 pub use store::options::StoreOptions;
 pub use store::partition::partition_for_key;

@@ -4,6 +4,8 @@
 //! that nobody touches costs a name in a table. `table` knows which are open, `durable` what the
 //! store's checkpoint says, `room` who gives way when the disk is full, `maintain` what is due.
 
+#[cfg(feature = "toml")]
+pub(crate) mod config;
 mod delete;
 mod durable;
 mod helper;

@@ -13,7 +13,7 @@ use crate::log::full::least_budget;
 use crate::log::host::Share;
 use crate::log::options::{IoMode, LogOptions};
 use crate::store::Store;
-use crate::sys::{OsStorage, Storage};
+use crate::sys::OsStorage;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 
@@ -169,7 +169,7 @@ impl StoreOptions {
     #[cfg(feature = "simulation")]
     pub fn open_on(self, disk: &crate::sys::sim::Disk, dir: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
-        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let storage: Arc<dyn crate::sys::Storage> = Arc::new(disk.clone());
         Store::open_with(storage, dir.as_ref(), self)
     }
 

@@ -221,6 +221,12 @@ impl Error {
         Error::new(ErrorKind::Upstream, what)
     }
 
+    /// What failed, without where and what to do.
+    #[cfg(feature = "toml")]
+    pub(crate) fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// What to act on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -277,7 +283,7 @@ fn out_of_descriptors(error: &io::Error) -> bool {
 }
 
 /// Names, and what a caller says, may hold a line end; an error is one line.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter.is_control() {

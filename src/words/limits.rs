@@ -121,6 +121,10 @@ pub(crate) const PRIORITY_DEFAULT: u8 = 100;
 /// Hooks that one thread may be in at once: each has appended a record that a hook looks at.
 pub(crate) const HOOKS_INSIDE_MAX: u32 = 8;
 
+/// The largest configuration file that is read: tables for tens of thousands of logs.
+#[cfg(feature = "toml")]
+pub(crate) const CONFIG_BYTES_MAX: usize = 8 << 20;
+
 /// Consumers and replicators one log has room for.
 pub(crate) const CONSUMERS_MAX: usize = 64;
 /// Bytes of a consumer's name: as Kafka bounds a topic's.
