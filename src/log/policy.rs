@@ -196,6 +196,11 @@ impl LogOptions {
         self
     }
 
+    /// Whether records go by their age.
+    pub(crate) fn ages(&self) -> bool {
+        self.retention_age.is_some()
+    }
+
     /// Refuses what cannot work, by name.
     pub(crate) fn check_policy(&self) -> Result<()> {
         let zero = |what: &str| Err(Error::invalid(format!("{what} is 0, allowed is 1 or more")));

@@ -149,6 +149,9 @@ impl StoreInner {
                 continue;
             }
             if state.outlook.is_none() {
+                if !self.options_of(&slot, &state).ages() {
+                    continue;
+                }
                 if peeks == 0 {
                     continue;
                 }
@@ -189,13 +192,9 @@ impl StoreInner {
     /// When something is due in a closed log, by its checkpoint and the names in its directory;
     /// `None` if that cannot be told.
     pub(super) fn peek(&self, slot: &Slot, state: &SlotState) -> Option<Outlook> {
-        let store = self.options();
-        let options = match &state.options {
-            Some(options) => &**options,
-            None => store.of_log(&slot.log.name),
-        };
+        let options = self.options_of(slot, state);
         let dir = log_dir(&self.dir, slot);
-        let (due, oldest) = crate::log::open::peek(&self.storage, &dir, self.id, options)?;
+        let (due, oldest) = crate::log::open::peek(&self.storage, &dir, self.id, &options)?;
         Some(Outlook { due, oldest })
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::reserve::Reserve;
-use crate::disk::space::{Level, Space, blocks};
+use crate::disk::space::{Level, Space};
 use crate::disk::{create_dir_synced, names as files, note};
 use crate::log::clock::LogClock;
 use crate::log::full::measure;
@@ -179,5 +179,5 @@ fn measure_logs(
             recovery.logs_measured += 1;
         }
     }
-    Ok(blocks(bytes))
+    Ok(bytes)
 }

@@ -77,11 +77,10 @@ impl StoreInner {
         slot: &Arc<Slot>,
         state: &mut SlotState,
     ) -> Result<Arc<Inner>> {
+        // With the slot locked: a close that begins now comes to this log behind its opening.
+        self.check_open()?;
         let store = self.options();
-        let options = match &state.options {
-            Some(options) => (**options).clone(),
-            None => store.of_log(&slot.log.name).clone(),
-        };
+        let options = self.options_of(slot, state);
         let mapped = store.mapped_by(&options);
         self.take_place(mapped)?;
         let log = match self.enter_place(slot, state, options) {
@@ -106,6 +105,14 @@ impl StoreInner {
         state.outlook = None;
         self.fit_memory();
         Ok(log)
+    }
+
+    /// The options a log is opened with.
+    pub(super) fn options_of(&self, slot: &Slot, state: &SlotState) -> LogOptions {
+        match &state.options {
+            Some(options) => (**options).clone(),
+            None => self.options().of_log(&slot.log.name).clone(),
+        }
     }
 
     fn enter_place(

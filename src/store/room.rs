@@ -57,15 +57,13 @@ impl StoreInner {
 
     /// Whether a log may drop its oldest segments, and its priority.
     pub(super) fn gives_way(&self, slot: &Slot, state: &SlotState) -> (bool, u8) {
-        let (on_full, priority) = match (state.usable(), &state.options) {
-            (Some(log), _) => {
+        let (on_full, priority) = match state.usable() {
+            Some(log) => {
                 let policy = log.policy();
                 (policy.on_full, policy.priority)
             }
-            (None, Some(options)) => (options.on_full, options.priority),
-            (None, None) => {
-                let store = self.options();
-                let options = store.of_log(&slot.log.name);
+            None => {
+                let options = self.options_of(slot, state);
                 (options.on_full, options.priority)
             }
         };
