@@ -1,6 +1,6 @@
 //! A budget, looked at from outside: while one process fills, frees, reads and is killed, another
-//! stops it again and again and adds up what its files really take, those included that have no
-//! name any more. No sample lies above the budget, and at rest the log knows what it takes (I19).
+//! stops it again and again and adds up what its files really take. No sample lies above the
+//! budget, and at rest the log knows what it takes (I19).
 //!
 //! Only the system has processes and blocks.
 #![cfg(target_os = "linux")]
@@ -8,22 +8,17 @@
 
 mod util;
 
-use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, OnFull};
-use util::{MODES, child, child_role};
+use util::watched::{Random, Watched, grounds, rest, say};
+use util::{MODES, child_role};
 
 const BUDGET: u64 = 1 << 20;
 const ROUNDS: u64 = 3;
-const PAUSE: Duration = Duration::from_millis(15);
 const POLICIES: [&str; 3] = ["reject", "drop", "block"];
 
 fn options(role: &str) -> LogOptions {
@@ -41,30 +36,12 @@ fn options(role: &str) -> LogOptions {
         .budget_bytes(BUDGET)
 }
 
-/// Numbers without a pattern, others in each life.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
-        (self.0 >> 33) % bound
-    }
-}
-
-fn say(line: &str) {
-    std::io::stdout().write_all(format!("<{line}>\n").as_bytes()).unwrap();
-}
-
 /// Appends until the log is full, or has dropped as much as it holds; readers and batches that are
 /// taken on the way keep what is deleted under them.
 fn fill<T>(log: &Log, random: &mut Random, pins: &mut Vec<T>, pin: impl Fn(Offset) -> T) {
     let (mut refused, begin) = (0, log.stats().bytes_appended);
     while refused < 3 && log.stats().bytes_appended - begin < BUDGET {
-        let size = usize::try_from(match random.below(10) {
-            0 => random.below(30_000),
-            _ => random.below(900),
-        });
-        match log.append(vec![b'x'; size.unwrap()]) {
+        match log.append(vec![b'x'; random.length()]) {
             Ok(_) => {}
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
@@ -110,131 +87,11 @@ fn work(role: &str, dir: &Path) {
         fill(&log, &mut random, &mut pins, pin);
         let stats = log.stats();
         let (taken, held) = (stats.allocated_bytes, stats.deleted_held_bytes);
-        say(&format!("rest {} {taken} {held}", stats.bytes_appended));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).unwrap();
+        rest(&format!("{} {taken} {held}", stats.bytes_appended));
     }
     drop((pins, consumer));
     log.close().unwrap();
     say("closed");
-}
-
-/// The first process, as the second one sees it.
-struct Watched {
-    process: Child,
-    said: Receiver<String>,
-    dir: PathBuf,
-    most: u64,
-    samples: u64,
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        // A failed test leaves nobody behind that is stopped.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Watched {
-    fn start(test: &str, role: &str, dir: &Path) -> Watched {
-        let mut command = child(test, role, dir);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut process = command.spawn().unwrap();
-        let (tell, said) = channel();
-        let stdout = BufReader::new(process.stdout.take().unwrap());
-        thread::spawn(move || {
-            for line in stdout.lines() {
-                let line = line.unwrap();
-                // Behind the name of the test, which is not ended by the harness.
-                let line = line.rsplit('<').next().and_then(|line| line.strip_suffix('>'));
-                if let Some(line) = line {
-                    let _ = tell.send(line.to_owned());
-                }
-            }
-        });
-        Watched { process, said, dir: dir.to_path_buf(), most: 0, samples: 0 }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
-    }
-
-    /// Whether all its threads stand still.
-    fn stands(&self) -> bool {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
-        tasks.into_iter().all(|task| {
-            let stat = fs::read_to_string(task.unwrap().path().join("stat"));
-            // One that has ended meanwhile stands.
-            let state = stat.map_or('X', |stat| {
-                stat.rsplit(')').next().unwrap().trim_start().chars().next().unwrap()
-            });
-            matches!(state, 'T' | 'X' | 'Z')
-        })
-    }
-
-    /// Stops it, adds up what its files take, and lets it go on.
-    fn sample(&mut self) -> u64 {
-        self.signal("-STOP");
-        let from = Instant::now();
-        while !self.stands() {
-            assert!(from.elapsed() < Duration::from_secs(60), "it does not stop");
-            thread::yield_now();
-        }
-        let files = files_of(self.process.id(), &self.dir);
-        self.signal("-CONT");
-        let taken = files.values().map(|file| file.0).sum();
-        self.most = self.most.max(taken);
-        self.samples += 1;
-        assert!(taken <= BUDGET, "{taken} of {BUDGET} bytes: {:#?}", files.values());
-        taken
-    }
-
-    /// Samples until it says something.
-    fn hear(&mut self) -> String {
-        let from = Instant::now();
-        loop {
-            if let Ok(line) = self.said.recv_timeout(PAUSE) {
-                return line;
-            }
-            assert!(from.elapsed() < Duration::from_secs(120), "it says nothing");
-            assert!(self.process.try_wait().unwrap().is_none(), "it ended without a word");
-            self.sample();
-        }
-    }
-
-    fn go_on(&mut self) {
-        self.process.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-    }
-}
-
-/// What the files of a directory take, by device and inode: those that have a name, and those that
-/// a process has open or mapped.
-fn files_of(process: u32, dir: &Path) -> HashMap<(u64, u64), (u64, PathBuf)> {
-    let mut files = HashMap::new();
-    let mut add = |path: &Path, name: PathBuf| {
-        if let Ok(file) = fs::metadata(path)
-            && file.is_file()
-        {
-            files.insert((file.dev(), file.ino()), (file.blocks() * 512, name));
-        }
-    };
-    for path in util::files(dir) {
-        add(&path, path.clone());
-    }
-    for of in ["fd", "map_files"] {
-        // Maps of others can be looked into by root alone.
-        let Ok(links) = fs::read_dir(format!("/proc/{process}/{of}")) else { continue };
-        for link in links.flatten() {
-            if let Ok(target) = fs::read_link(link.path())
-                && target.starts_with(dir)
-            {
-                add(&link.path(), target);
-            }
-        }
-    }
-    files
 }
 
 /// At rest, what the log says it takes is what its files take, a block each more or less.
@@ -249,8 +106,8 @@ fn compare(line: &str, taken: u64, files: u64) {
 fn live(test: &str, mode: IoMode, policy: &str, dir: &Path) {
     let (mut most, mut samples, mut appended) = (0, 0, 0_u64);
     for life in 0..3 {
-        let mut watched = Watched::start(test, &format!("{mode:?} {policy} {life}"), dir);
-        let kill_after = if life == 1 { 2 } else { u64::MAX };
+        let role = format!("{mode:?} {policy} {life}");
+        let mut watched = Watched::start(test, &role, dir, BUDGET);
         let mut rests = 0;
         loop {
             let line = watched.hear();
@@ -259,23 +116,17 @@ fn live(test: &str, mode: IoMode, policy: &str, dir: &Path) {
             }
             if line.starts_with("rest") {
                 let taken = watched.sample();
-                let files = files_of(watched.process.id(), dir).len() as u64;
-                compare(&line, taken, files);
+                compare(&line, taken, watched.files());
                 appended += line.split(' ').nth(1).unwrap().parse::<u64>().unwrap() / ROUNDS;
                 rests += 1;
-                if rests == kill_after {
-                    watched.go_on();
-                    thread::sleep(PAUSE);
-                    watched.sample();
-                    watched.process.kill().unwrap();
+                if life == 1 && rests == 2 {
+                    watched.go_on_and_die();
                     break;
                 }
                 watched.go_on();
             }
         }
-        watched.process.wait().unwrap();
-        let left = files_of(0, dir).values().map(|file| file.0).sum::<u64>();
-        assert!(left <= BUDGET, "life {life} left {left}");
+        watched.end();
         (most, samples) = (most.max(watched.most), samples + watched.samples);
     }
     println!("{mode:?} {policy}: at most {most} of {BUDGET} in {samples} samples");
@@ -289,11 +140,7 @@ fn no_sample_of_what_a_log_takes_lies_above_its_budget() {
     if let Some((role, dir)) = child_role() {
         return work(&role, &dir);
     }
-    // The campaign over full disks brings filesystems of its own.
-    let grounds = match std::env::var_os("FOREBAY_BUDGET_DIR") {
-        Some(dir) => vec![tempfile::tempdir_in(dir).unwrap()],
-        None => vec![tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), util::scratch()],
-    };
+    let grounds = grounds();
     let live_in = move |mode, ground: &Path| {
         for policy in POLICIES {
             let dir = ground.join(format!("{mode:?} {policy}"));

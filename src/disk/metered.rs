@@ -30,14 +30,19 @@ pub(crate) struct Metered {
     dir: PathBuf,
     space: Arc<Space>,
     reserve: Option<Arc<Reserve>>,
-    /// The files that are open.
-    open: Mutex<HashMap<PathBuf, Weak<Charge>>>,
+    charges: Arc<Charges>,
 }
+
+/// The files of one directory that are open. They outlive the log that opened them where a batch or
+/// a reader does: the next one to open the log, or who deletes it, finds what they take.
+#[derive(Debug, Default)]
+pub(crate) struct Charges(Mutex<HashMap<PathBuf, Weak<Charge>>>);
 
 /// What one file takes, shared by all who have it open.
 #[derive(Debug)]
 struct Charge {
-    space: Arc<Space>,
+    /// Where it counts: the space of who opened the directory last.
+    space: Mutex<Arc<Space>>,
     bytes: AtomicU64,
     /// It has its name in the directory still.
     named: AtomicBool,
@@ -47,9 +52,19 @@ struct Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if !*self.named.get_mut() {
-            let _moving = self.space.moving();
-            self.space.give_pinned(*self.bytes.get_mut());
+            let space = self.space.get_mut();
+            let _moving = space.moving();
+            space.give_pinned(*self.bytes.get_mut());
         }
+    }
+}
+
+impl Charges {
+    /// The files have lost their names, and count in this space until they are let go; how much
+    /// they take.
+    pub(crate) fn orphan(&self, space: &Arc<Space>) -> u64 {
+        let open = std::mem::take(&mut *self.0.lock());
+        open.into_values().filter_map(|held| held.upgrade()).map(|held| held.unname(space)).sum()
     }
 }
 
@@ -58,11 +73,12 @@ impl Charge {
     fn grow(&self, length: u64) -> io::Result<()> {
         let (before, wanted) = (self.bytes.load(Ordering::Relaxed), blocks(length));
         if wanted > before {
-            let _moving = self.space.moving();
-            self.space.take(wanted - before, self.purpose)?;
+            let space = self.space.lock();
+            let _moving = space.moving();
+            space.take(wanted - before, self.purpose)?;
             self.bytes.store(wanted, Ordering::Relaxed);
             if !self.named.load(Ordering::Relaxed) {
-                self.space.pin(wanted - before);
+                space.pin(wanted - before);
             }
         }
         Ok(())
@@ -72,13 +88,27 @@ impl Charge {
     fn shrink(&self, length: u64) {
         let (before, left) = (self.bytes.load(Ordering::Relaxed), blocks(length));
         if left < before {
-            let _moving = self.space.moving();
+            let space = self.space.lock();
+            let _moving = space.moving();
             self.bytes.store(left, Ordering::Relaxed);
             match self.named.load(Ordering::Relaxed) {
-                true => self.space.give(before - left),
-                false => self.space.give_pinned(before - left),
+                true => space.give(before - left),
+                false => space.give_pinned(before - left),
             }
         }
+    }
+
+    /// The file's name is gone. It counts in this space until it is let go; how much it takes, if it
+    /// had a name.
+    fn unname(&self, space: &Arc<Space>) -> u64 {
+        let mut own = self.space.lock();
+        if !self.named.swap(false, Ordering::Relaxed) {
+            return 0;
+        }
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        *own = Arc::clone(space);
+        space.pin(bytes);
+        bytes
     }
 }
 
@@ -88,8 +118,9 @@ impl Metered {
         dir: &Path,
         space: Arc<Space>,
         reserve: Option<Arc<Reserve>>,
+        charges: Arc<Charges>,
     ) -> Metered {
-        Metered { storage, dir: dir.to_path_buf(), space, reserve, open: Mutex::default() }
+        Metered { storage, dir: dir.to_path_buf(), space, reserve, charges }
     }
 
     fn is_ours(&self, path: &Path) -> bool {
@@ -100,13 +131,16 @@ impl Metered {
         if !self.is_ours(path) {
             return Ok(file);
         }
-        let mut open = self.open.lock();
+        let mut open = self.charges.0.lock();
         let known = open.get(path).and_then(Weak::upgrade);
         let charge = match known {
-            Some(charge) => charge,
+            Some(charge) => {
+                *charge.space.lock() = Arc::clone(&self.space);
+                charge
+            }
             None => {
                 let charge = Arc::new(Charge {
-                    space: Arc::clone(&self.space),
+                    space: Mutex::new(Arc::clone(&self.space)),
                     bytes: AtomicU64::new(blocks(file.len()?)),
                     named: AtomicBool::new(true),
                     purpose: purpose_of(path),
@@ -128,7 +162,7 @@ impl Metered {
         if !self.is_ours(path) {
             return remove();
         }
-        let mut open = self.open.lock();
+        let mut open = self.charges.0.lock();
         let charge = open.get(path).and_then(Weak::upgrade);
         let length = match &charge {
             Some(_) => 0,
@@ -138,8 +172,7 @@ impl Metered {
         open.remove(path);
         match charge {
             Some(charge) => {
-                self.space.pin(charge.bytes.load(Ordering::Relaxed));
-                charge.named.store(false, Ordering::Relaxed);
+                charge.unname(&self.space);
             }
             None => self.space.give(blocks(length)),
         }
@@ -204,7 +237,7 @@ impl Storage for Metered {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.without(to, || self.storage.rename(from, to))?;
         if self.is_ours(to) {
-            let mut open = self.open.lock();
+            let mut open = self.charges.0.lock();
             if let Some(charge) = open.remove(from) {
                 open.insert(to.to_path_buf(), charge);
             }
@@ -296,7 +329,7 @@ impl Storage for Metered {
     /// was there.
     fn recount(&self) -> io::Result<()> {
         // In this order: no name comes or goes, no file grows.
-        let open = self.open.lock();
+        let open = self.charges.0.lock();
         let _still = self.space.still();
         let mut bytes = self.space.pinned();
         for entry in self.storage.list(&self.dir)? {

@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::disk::metered::Charges;
 use crate::disk::reserve::Reserve;
 use crate::disk::space::Space;
 use crate::log::clock::LogClock;
@@ -40,6 +41,8 @@ pub(crate) struct Host {
     pub(crate) share: Share,
     /// What the log's files take; counted in the space already.
     pub(crate) counted: u64,
+    /// Its files that are open still, from when it was open before.
+    pub(crate) charges: Arc<Charges>,
 }
 
 /// How many sealed segments a log may have open.

@@ -78,7 +78,8 @@ fn open_locked(
     let torn_bytes = choose_media(&medium, &options, &mut report);
     let space = full::begin_space(&*clocks, &dir, &options, host.as_ref(), torn_bytes.is_some())?;
     let reserve = host.as_ref().map(|host| Arc::clone(&host.reserve));
-    let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space), reserve);
+    let charges = host.as_ref().map(|host| Arc::clone(&host.charges)).unwrap_or_default();
+    let storage = Metered::new(Arc::clone(&clocks), &dir, Arc::clone(&space), reserve, charges);
     let mut env = begin_env(Arc::new(storage), dir, lock, torn_bytes, &options);
     // What a later version wrote is refused before anything is changed.
     let mut listing = list(&env, &mut report)?;

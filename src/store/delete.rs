@@ -79,7 +79,9 @@ impl StoreInner {
         remove_doomed(&*self.storage, &doomed)?;
         self.durable.enter(dir_name, bytes)?;
         self.durable.leave(dir_name, 0);
-        self.space.give(bytes);
+        // What batches and readers have open keeps its space.
+        let held = slot.charges.orphan(&self.space);
+        self.space.give(bytes.saturating_sub(held));
         Ok(true)
     }
 

@@ -112,7 +112,7 @@ impl Durable {
     ) -> Result<Durable> {
         let Found { mut state, loaded, meta_due } = found;
         let (space, spare) = (Arc::clone(space), Some(Arc::clone(reserve)));
-        let metered = Metered::new(Arc::clone(storage), dir, space, spare);
+        let metered = Metered::new(Arc::clone(storage), dir, space, spare, Arc::default());
         let env = env_of(Arc::new(metered), dir, medium);
         if meta_due {
             text::write(&state.meta(), &*env.storage, dir)?;

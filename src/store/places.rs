@@ -144,6 +144,7 @@ impl StoreInner {
             reserve: Arc::clone(&self.reserve),
             share: self.options().share(),
             counted,
+            charges: Arc::clone(&slot.charges),
         };
         open::open_in(Arc::clone(&self.storage), dir, host, options).map(|log| log.inner)
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::disk::metered::Charges;
 use crate::log::Inner;
 use crate::log::options::LogOptions;
 use crate::store::names::LogName;
@@ -40,6 +41,8 @@ pub(super) struct Slot {
     pub(super) dir_name: String,
     pub(super) number: u64,
     used_at: AtomicU64,
+    /// Its files that are open.
+    pub(super) charges: Arc<Charges>,
     state: Mutex<SlotState>,
 }
 
@@ -123,6 +126,7 @@ impl Table {
             dir_name: dir_name.clone(),
             number: self.by_number.len() as u64,
             used_at: AtomicU64::new(0),
+            charges: Arc::default(),
             state: Mutex::default(),
         });
         self.by_number.push(Some(Arc::clone(&slot)));

@@ -7,7 +7,7 @@
 //! | tests | what only the system has |
 //! |---|---|
 //! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but formats | processes |
-//! | `budget_process` | processes, and blocks of files |
+//! | `budget_process`, `store_process` | processes, and blocks of files |
 //! | `commits_survive_the_death_of_the_process` | both: a child aborts, a simulated one is killed |
 //! | `concurrency`, `background`, what races in other tests | threads in real time |
 //! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
@@ -25,6 +25,7 @@ pub(crate) mod fixture;
 pub(crate) mod followed;
 pub(crate) mod numbered;
 pub(crate) mod place;
+pub(crate) mod watched;
 
 use std::fs;
 use std::ops::Range;
