@@ -1,6 +1,6 @@
-//! A store's budget, looked at from outside: six logs of three policies, of which three may be open,
-//! fill, free, are deleted and made again, while another process adds up what all files really
-//! take. No sample lies above the budget, and at rest the store knows what it takes (I19).
+//! A store's budget, looked at from outside: six logs of three policies, of which three may be
+//! open, fill, free, are deleted and made again, while another process adds up what all files
+//! really take. No sample lies above the budget, and at rest the store knows what it takes (I19).
 //!
 //! Only the system has processes and blocks.
 #![cfg(target_os = "linux")]

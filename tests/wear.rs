@@ -10,7 +10,7 @@ mod util;
 use std::time::Duration;
 
 use forebay::simulation::{CallKind, Disk, Fault, Keep, Profile, Torn};
-use forebay::{FlushPolicy, IoMode, Log, LogOptions, Offset, Wear};
+use forebay::{FlushPolicy, IoMode, Log, LogOptions, Offset, Store, Wear};
 use util::{MODES, manual};
 
 const PAGE: u64 = 4096;
@@ -211,4 +211,44 @@ fn wear_adds_up_and_says_how_long_a_card_lasts() {
     let json = serde_json::to_value(log.stats()).unwrap();
     assert_eq!(json["wear"]["device_bytes"], wear.device_bytes);
     assert_eq!(serde_json::from_value::<Wear>(json["wear"].clone()).unwrap(), wear);
+}
+
+/// A store's sum is that of its logs, those that were closed included, and of its own files; one
+/// sync of the whole filesystem counts as what it wrote of each log. It goes on over restarts.
+#[test]
+fn a_store_sums_up_what_its_logs_and_its_own_files_made_go_to_the_device() {
+    for mode in MODES {
+        let disk = disk(Torn::PowerSafe);
+        let options = || {
+            let logs = options(mode, FlushPolicy::Manual).segment_bytes(16 << 10);
+            Store::options().logs(logs).max_open_logs(40)
+        };
+        let store = options().open_on(&disk, "/store").unwrap();
+        let mut payload = 0;
+        for round in 0..4 {
+            // More than are flushed one by one, and more than may be open.
+            for n in 0..50 {
+                let log = store.log(&format!("log{n}")).unwrap();
+                let before = log.stats().bytes_appended;
+                for _ in 0..8 {
+                    log.append(vec![b'x'; 900 + 100 * round]).unwrap();
+                }
+                payload += log.stats().bytes_appended - before;
+            }
+            store.flush().unwrap();
+            let (wear, real) = (store.stats().wear, disk.synced_bytes());
+            assert_eq!(wear.payload_bytes, payload);
+            assert!(wear.device_bytes >= real, "{mode:?}: counted {} of {real}", wear.device_bytes);
+            // What was closed has index files: two pages, written again each time. Logs that were
+            // flushed together have a page of checkpoint that the next sync writes.
+            let bound = real / 5 + 100 * PAGE;
+            assert!(wear.device_bytes <= real + bound, "{mode:?}: {wear:?} of {real}");
+        }
+        let before = store.stats().wear;
+        store.close().unwrap();
+        let store = options().open_on(&disk, "/store").unwrap();
+        let (wear, real) = (store.stats().wear, disk.synced_bytes());
+        assert!(wear.device_bytes > before.device_bytes && wear.device_bytes >= real);
+        assert_eq!(wear.payload_bytes, payload);
+    }
 }

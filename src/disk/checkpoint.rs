@@ -234,6 +234,19 @@ impl<S: Slot> Checkpoint<S> {
         Ok(())
     }
 
+    /// A sync of the whole filesystem took place: what was written so far is on the device, though
+    /// nothing relies on that.
+    pub(crate) fn note_written(&mut self) {
+        let written = self.take_unsynced();
+        self.written.pages(written);
+    }
+
+    /// Pages that the next sync has to write.
+    fn take_unsynced(&mut self) -> usize {
+        let written: usize = std::mem::take(&mut self.unsynced).iter().sum();
+        written.max(std::mem::take(&mut self.populated))
+    }
+
     /// Begins a sync: what was written so far is under sync, and further changes go elsewhere.
     /// `None` if everything is synced. The caller syncs without holding the checkpoint's lock, one
     /// at a time, and then says how it went.
@@ -251,8 +264,7 @@ impl<S: Slot> Checkpoint<S> {
             .unwrap_or_default();
         self.slot = 0;
         self.dirty = false;
-        let written: usize = std::mem::take(&mut self.unsynced).iter().sum();
-        self.syncing = written.max(std::mem::take(&mut self.populated));
+        self.syncing = self.take_unsynced();
         Ok(Some(self.way.to_sync()))
     }
 

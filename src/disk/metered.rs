@@ -98,8 +98,8 @@ impl Charge {
         }
     }
 
-    /// The file's name is gone. It counts in this space until it is let go; how much it takes, if it
-    /// had a name.
+    /// The file's name is gone. It counts in this space until it is let go; how much it takes, if
+    /// it had one.
     fn unname(&self, space: &Arc<Space>) -> u64 {
         let mut own = self.space.lock();
         if !self.named.swap(false, Ordering::Relaxed) {

@@ -253,7 +253,9 @@ impl Inner {
     fn count_covered(&self, covered: &Covered) {
         let sealed = covered.sealed.iter().map(|data| data.reached.advance(data.published(), 0));
         let active = covered.active.reached.advance(covered.position, covered.populated);
-        self.env.written.pages(sealed.sum::<usize>() + active);
+        self.env.written.sync(sealed.sum::<usize>() + active);
+        // The checkpoint was written with it.
+        self.checkpoint.lock().file.note_written();
     }
 
     fn end_flush(&self, covered: &Covered) -> Result<()> {
@@ -280,8 +282,7 @@ impl Inner {
             .file
             .sync_data()
             .map_err(|error| Error::sync("cannot sync the active segment", &active.path, error))?;
-        let pages = active.reached.advance(covered.position, covered.populated);
-        self.env.written.sync(pages);
+        self.env.written.sync(active.reached.advance(covered.position, covered.populated));
         if covered.names {
             self.env.sync_names()?;
         }

@@ -16,6 +16,7 @@ use crate::disk::reserve::Reserve;
 use crate::disk::space::{Space, blocks};
 use crate::disk::store_meta::StoreMeta;
 use crate::disk::store_state::{self, StoreState};
+use crate::disk::wear::PAGE_BYTES;
 use crate::disk::{Env, names, text};
 use crate::log::Inner;
 use crate::log::clock::LogClock;
@@ -116,6 +117,8 @@ impl Durable {
         let env = env_of(Arc::new(metered), dir, medium);
         if meta_due {
             text::write(&state.meta(), &*env.storage, dir)?;
+            env.written.sync(1);
+            env.written.sync(0);
         }
         state.open_number += 1;
         state.clean = false;
@@ -183,10 +186,13 @@ impl Durable {
         state.bytes_dropped = state.bytes_dropped.saturating_add(dropped.bytes);
     }
 
-    /// What logs counted that are closed: what the device had to write, records and bytes dropped.
+    /// What logs counted that are closed: what the device had to write, that for the store's own
+    /// files included, records and bytes dropped.
     pub(super) fn counted(&self) -> (Wear, u64, u64) {
         let state = &self.parts.lock().state;
-        let wear = Wear::of(state.payload_bytes, (state.device_bytes, 0));
+        let (own, syncs) = self.env.written.sums();
+        let device = state.device_bytes.saturating_add(own);
+        let wear = Wear::of(state.payload_bytes, (device, syncs));
         (wear, state.records_dropped, state.bytes_dropped)
     }
 
@@ -228,6 +234,9 @@ impl Durable {
                 parts.state.everything_changed = false;
                 parts.state.clean = true;
             }
+            // Nobody asks any more; the slot that says so is a page as well.
+            let own = self.env.written.sums().0.saturating_add(PAGE_BYTES as u64);
+            parts.state.device_bytes = parts.state.device_bytes.saturating_add(own);
             parts.unsaved = true;
         }
         self.save(clock)
