@@ -4,12 +4,14 @@
 
 mod util;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use forebay::{
-    ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, RetentionReport,
+    ArchiveDir, ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, OnFull,
+    RetentionReport,
 };
 use proptest::prelude::*;
 use util::numbered::{bases, numbers, text};
@@ -383,7 +385,7 @@ fn what_fails_half_way_is_done_by_the_next_call() {
 #[test]
 #[cfg(feature = "simulation")]
 fn a_look_that_finds_nothing_costs_no_system_call() {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use forebay::simulation::CallKind;
 
@@ -509,5 +511,30 @@ fn a_closed_log_refuses_and_what_lies_below_the_start_goes_with_any_look() {
         let other = log.clone();
         log.close().unwrap();
         assert_eq!(kind(other.apply_retention()), ErrorKind::Closed);
+    }
+}
+
+/// With an archive nothing goes before that has it, by rules or to make room: all that was ever
+/// appended can be read.
+#[test]
+fn what_goes_has_been_handed_over() {
+    for mode in MODES {
+        for budget in [None, Some(448 << 10)] {
+            let (dir, archive) = (Ground::System.place(), util::scratch());
+            let mut options =
+                small(mode).archive(Arc::new(ArchiveDir::new(archive.path()).unwrap()));
+            options = match budget {
+                None => options.retention_records(60),
+                Some(bytes) => options.budget_bytes(bytes).on_full(OnFull::DropOldest),
+            };
+            let log = options.open_in(&dir).unwrap();
+            append(&log, 1200);
+            let start = log.log_start_offset().get();
+            assert!(start > 600, "{start}");
+            assert!(log.stats().segments_archived >= log.stats().segments_deleted);
+            let from = log.reader(OffsetSpec::At(Offset::ZERO)).unwrap();
+            let all: Vec<_> = from.flat_map(|batch| texts(&batch.unwrap())).collect();
+            assert_eq!(numbers(&all), (0..1200).collect::<Vec<_>>());
+        }
     }
 }

@@ -7,10 +7,13 @@
 mod cuts;
 mod util;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use forebay::{
-    IoMode, Log, LogOptions, NewRecord, Offset, OffsetSpec, OnFull, SegmentFile, Timestamp,
+    ErrorKind, IoMode, Log, LogOptions, NewRecord, Offset, OffsetSpec, OnFull, SegmentFile,
+    Timestamp,
 };
 use util::numbered::{bases, numbers, text};
 use util::{Ground, MODES, OpenIn, Place, all_texts, manual, texts, ways};
@@ -250,6 +253,117 @@ fn a_gap_of_records_without_a_time_is_no_gap_of_a_mirror() {
             let gone = log.stats().records_dropped;
             assert!(gone > 0 && consumer.missed() == gone, "{time}");
         }
+    }
+}
+
+/// Threads that find no room at once take no more than is needed, and nobody sees a wrong record.
+#[test]
+fn threads_that_thin_and_drop_at_once_see_one_history() {
+    for mode in MODES {
+        let dir = Ground::System.place();
+        let log = thinning(mode, 3).open_in(&dir).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let appenders: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..700 {
+                            while let Err(error) = {
+                                let end = log.log_end_offset();
+                                log.append_at(end, text(end.get()))
+                            } {
+                                assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+                            }
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                let mut consumer = log.consumer("c").unwrap();
+                let first = consumer.position().get().cast_unsigned() - consumer.missed();
+                let mut seen = 0;
+                while !done.load(Ordering::Relaxed) {
+                    if let Some(batch) = consumer.poll(Duration::from_millis(1)).unwrap() {
+                        assert_eq!(texts(&batch), [text(batch.base_offset().get())]);
+                        seen += 1;
+                    }
+                    let all = consumer.position().get().cast_unsigned();
+                    assert_eq!(first + seen + consumer.missed(), all, "seen or missed");
+                }
+            });
+            appenders.into_iter().for_each(|appender| appender.join().unwrap());
+            done.store(true, Ordering::Relaxed);
+        });
+        let (gaps, whole) = split(&dir, 2800);
+        let left = expected(&whole, log.log_start_offset().get());
+        assert_eq!(numbers(&all_texts(&log)), left);
+        assert_eq!(log.stats().records_dropped + left.len() as u64, 2800);
+        assert!(gaps.len() > 2 && whole.len() > 8, "{gaps:?} {whole:?}");
+        assert!(log.verify().unwrap().is_whole());
+    }
+}
+
+/// Any call fails once while a segment is thinned: the append is taken, refused, or the log is
+/// poisoned by a sync (I8); whatever it is, nothing but whole segments is gone.
+#[test]
+#[cfg(feature = "simulation")]
+fn a_call_that_fails_while_a_segment_is_thinned_leaves_it_whole_or_a_gap() {
+    use forebay::simulation::{CallKind, Fault};
+
+    let kinds = [
+        CallKind::CreateNew,
+        CallKind::Open,
+        CallKind::Rename,
+        CallKind::Unlink,
+        CallKind::Read,
+        CallKind::Write,
+        CallKind::SetLen,
+        CallKind::Allocate,
+        CallKind::SyncFile,
+        CallKind::SyncDir,
+        CallKind::Look,
+    ];
+    for mode in MODES {
+        let filled = || {
+            let dir = Ground::Simulated.place();
+            let log = thinning(mode, 3).open_in(&dir).unwrap();
+            (dir, log)
+        };
+        let (dir, log) = filled();
+        while split(&dir, 0).0.is_empty() {
+            append(&log, 1);
+        }
+        let count = usize::try_from(log.log_end_offset().get()).unwrap();
+        let mut poisoned = 0;
+        for on in kinds {
+            for after in 0..4 {
+                for errno in [5, 28] {
+                    let (dir, log) = filled();
+                    append(&log, count - 1);
+                    dir.disk().unwrap().fail(Fault { on, name: None, after, times: 1, errno });
+                    let what = format!("{mode:?} {on:?} {after} {errno}");
+                    let taken = (0..3)
+                        .map(|_| log.append(text(log.log_end_offset().get())))
+                        .filter(Result::is_ok)
+                        .count();
+                    dir.disk().unwrap().clear_faults();
+                    poisoned += u32::from(log.stats().poisoned.is_some());
+                    assert!(taken >= 2 || log.stats().poisoned.is_some(), "{what}: {taken}");
+                    let killed = dir.killed();
+                    drop(log);
+                    let log = thinning(mode, 3).open_in(&killed).unwrap();
+                    assert_eq!(log.recovery().damaged_ranges, 0, "{what}");
+                    let end = log.log_end_offset().get();
+                    assert!(end >= i64::try_from(count - 1 + taken).unwrap(), "{what}: {end}");
+                    let (_, whole) = split(&killed, end);
+                    let left = expected(&whole, log.log_start_offset().get());
+                    assert_eq!(numbers(&all_texts(&log)), left, "{what}");
+                    assert!(left.len() + 30 > count, "{what}: {}", left.len());
+                    append(&log, 1);
+                }
+            }
+        }
+        assert!(poisoned > 2, "{poisoned}");
     }
 }
 

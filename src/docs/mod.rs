@@ -12,6 +12,10 @@ pub mod durability {
     #![doc = include_str!("durability.md")]
 }
 
+pub mod retention {
+    #![doc = include_str!("retention.md")]
+}
+
 pub mod stores {
     #![doc = include_str!("stores.md")]
 }

@@ -160,7 +160,7 @@ impl Reader {
     pub(crate) fn read(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             self.log.inner.check_open()?;
-            let from = self.position;
+            let (from, passed) = (self.position, self.passed);
             if from < self.log.inner.log_start_offset() {
                 match self.read_below()? {
                     Some(batch) => return Ok(Some(batch)),
@@ -173,7 +173,11 @@ impl Reader {
                     return Ok(place.and_then(|place| RecordBatch::of_last(&place.walker, start)));
                 }
                 Ok(None) => return Ok(None),
-                Err(error) => self.explain(error, from)?,
+                Err(error) => {
+                    self.explain(error, from)?;
+                    // What it passed on the way is looked at once more.
+                    self.passed = passed;
+                }
             }
         }
     }
