@@ -289,7 +289,7 @@ fn run(setup: (forebay::IoMode, util::Ground, Where), operations: &[Operation]) 
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 120,
+        cases: 80,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

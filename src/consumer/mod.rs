@@ -124,7 +124,7 @@ impl Log {
         // Looked up before the checkpoint is locked (I10), if it can be needed at all.
         let asks = match options.start {
             OffsetSpec::Timestamp(_) => true,
-            OffsetSpec::At(_) => inner.options.archive.is_some(),
+            OffsetSpec::At(_) => inner.has_archive(),
             _ => false,
         };
         let looked_up = match asks && !self.knows_consumer(name)? {
@@ -147,7 +147,7 @@ impl Log {
                 }
             };
             // Retention may just have decided by the consumers there were.
-            let least = if inner.options.archive.is_none() { least } else { Offset::ZERO };
+            let least = if !inner.has_archive() { least } else { Offset::ZERO };
             start.map(|start| start.max(least))
         };
         if !inner.open_consumers.lock().insert(name.to_owned()) {
@@ -365,7 +365,7 @@ impl Consumer {
         let name = &self.name;
         let set = |to| {
             inner.change_state(|state| {
-                let archived = inner.options.archive.is_some();
+                let archived = inner.has_archive();
                 if to == offset && to < state.log_start && !archived {
                     // Retention has just decided by the commit that was there before.
                     return Err(out_of_range());

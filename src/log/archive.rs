@@ -39,10 +39,10 @@ pub(crate) use through::Archived;
 /// local file for whoever reads them again.
 ///
 /// One archive may serve many logs: it is told the log's id each time. It is called without a lock
-/// of the log's and may use the log, but holds up whoever applies retention for as long as it
-/// takes: an append that fills a segment, unless
-/// [`LogOptions::background`](crate::LogOptions::background) is on. A panic in it is caught and
-/// taken for an error.
+/// of the log's and may use the log, but not close it; and it holds up whoever applies retention
+/// for as long as it takes: an append that fills a segment, unless
+/// [`LogOptions::background`](crate::LogOptions::background) is on, and closing then. A panic in it
+/// is caught and taken for an error.
 ///
 /// # Examples
 /// One that carries segments to a directory of its own, and counts them:
@@ -342,14 +342,21 @@ impl LogOptions {
     ///
     /// With an archive:
     /// - Retention, thinning and [`OnFull::DropOldest`](crate::OnFull::DropOldest) take only what
-    ///   the archive has taken. While it fails, segments stay and keep their space, and an append
-    ///   that has no room otherwise is refused. [`Log::delete_records`](crate::Log::delete_records)
-    ///   does not archive; [`Log::archive_records`](crate::Log::archive_records) before it does.
+    ///   the archive has taken. While it fails, segments stay and keep their space, which
+    ///   [`Log::apply_retention`](crate::Log::apply_retention) and
+    ///   [`Log::stats`](crate::Log::stats) report, and an append that has no room otherwise is
+    ///   refused as [`OutOfSpace`](ErrorKind::OutOfSpace).
+    /// - [`Log::delete_records`](crate::Log::delete_records) does not archive;
+    ///   [`Log::archive_records`](crate::Log::archive_records) before it does.
     /// - A reader from an offset below the log start begins in the archive, if that has it, and
     ///   goes on in the log: nothing twice, nothing left out. So do readers and consumers that
-    ///   retention overtook. [`OffsetSpec::Earliest`](crate::OffsetSpec::Earliest) stays the log
-    ///   start, and a timestamp is looked up in the log alone.
+    ///   retention overtook, and all who come to records that were thinned out.
+    ///   [`OffsetSpec::Earliest`](crate::OffsetSpec::Earliest) stays the log start, and a timestamp
+    ///   is looked up in the log alone.
     /// - A consumer may commit below the log start, and after a restart goes on there.
+    /// - In a [`Store`](crate::Store) it belongs into
+    ///   [`StoreOptions::logs`](crate::StoreOptions::logs): a log that the store opens by itself,
+    ///   to make room, has the options it finds there.
     /// - A reader takes memory as in positioned mode, and twice the index of a segment: see
     ///   [`LogOptions::memory_limit_bytes`].
     ///
@@ -377,11 +384,15 @@ impl Inner {
         archive.holds(self.meta.log_id, offset)
     }
 
+    pub(crate) fn has_archive(&self) -> bool {
+        self.options.archive.is_some()
+    }
+
     /// The lowest offset a consumer may commit: with an archive, its position may lie there.
     pub(crate) fn committable_start(&self) -> Offset {
-        match self.options.archive {
-            Some(_) => Offset::ZERO,
-            None => self.log_start_offset(),
+        match self.has_archive() {
+            true => Offset::ZERO,
+            false => self.log_start_offset(),
         }
     }
 }

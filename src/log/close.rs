@@ -31,14 +31,15 @@ impl Inner {
         }
         // A second caller waits here until the first one has freed the directory.
         let _one_at_a_time = self.closing.lock();
-        // Before the directory is free, so that nothing is removed from under its next owner.
-        let _no_deletion = self.deletion.lock();
         if self.is_closed() {
             return Ok(());
         }
+        // Holding nothing that the thread may wait for: it runs the archive, which may use the log.
         if let Some(background) = self.background.get() {
             background.stop();
         }
+        // Before the directory is free, so that nothing is removed from under its next owner.
+        let _no_deletion = self.deletion.lock();
         let end = self.log_end_offset();
         let flushed =
             if end > self.durable_offset() { self.flush_until(end).map(drop) } else { Ok(()) };

@@ -3,6 +3,7 @@
 //! Floor 4. Every batch is checked again before it is handed out: magic, seal, length, expected
 //! offset, checksum. Damage is reported once and passed by (I13).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
@@ -43,6 +44,8 @@ pub struct Reader {
     spare: Pinned,
     /// The walker's last batch is not durable yet: kept so that it is not checked twice.
     held: bool,
+    /// Up to here records were thinned out, and the archive is asked for them; `held` is set then.
+    pub(super) thinned_until: Offset,
     /// Offsets it passed of which the records were deleted.
     passed: u64,
     /// The last call failed in a way that the next one would repeat.
@@ -98,6 +101,7 @@ impl Reader {
             archived: None,
             spare: Pinned::of_vec(Vec::new()),
             held: false,
+            thinned_until: Offset::ZERO,
             passed: 0,
             failed: false,
         }
@@ -141,7 +145,18 @@ impl Reader {
         if let Some(place) = self.at.take() {
             self.spare = place.walker.into_window();
         }
+        self.release();
+    }
+
+    /// What was held back is due.
+    pub(super) fn release(&mut self) {
         self.held = false;
+        self.thinned_until = Offset::ZERO;
+    }
+
+    /// Counts records that were deleted before they were read.
+    pub(super) fn count_passed(&mut self, offsets: Range<Offset>) {
+        self.passed += (offsets.end - offsets.start).max(0).unsigned_abs();
     }
 
     /// Gives memory back that another place will take.
@@ -171,6 +186,11 @@ impl Reader {
                 Ok(Some(start)) => {
                     let place = self.at.as_ref();
                     return Ok(place.and_then(|place| RecordBatch::of_last(&place.walker, start)));
+                }
+                Ok(None) if self.position < self.thinned_until => {
+                    if let Some(batch) = self.read_thinned()? {
+                        return Ok(Some(batch));
+                    }
                 }
                 Ok(None) => return Ok(None),
                 Err(error) => {
@@ -209,7 +229,7 @@ impl Reader {
     #[inline]
     fn advance(&mut self) -> Result<Option<Offset>> {
         if self.held {
-            return Ok(self.show());
+            return Ok(if self.position < self.thinned_until { None } else { self.show() });
         }
         if self.position >= self.seen_end {
             self.seen_end = self.log.inner.visible_end(self.visibility);
@@ -231,7 +251,13 @@ impl Reader {
                     if place.walker.last_is_empty() {
                         // An empty batch stands over a range that does not exist (I4).
                         if place.walker.last_stands_for_deleted() {
-                            self.passed += (next - self.position).max(0).unsigned_abs();
+                            if self.log.inner.has_archive() {
+                                // The archive's bytes take the room of these.
+                                place.walker.forget_window();
+                                (self.held, self.thinned_until) = (true, next);
+                                return Ok(None);
+                            }
+                            self.count_passed(self.position..next);
                         }
                         self.position = next;
                         continue;

@@ -258,7 +258,7 @@ impl Inner {
         let mut plan = self.with_clock(|state, now| judged(state, now, Offset::MAX));
         // The archive is code of somebody else: no lock is held meanwhile (I10).
         let handed = match plan.start {
-            Some(start) => self.hand_over(start),
+            Some(start) => self.hand_over(start, turn == Turn::Waited),
             None => Ok(Offset::ZERO),
         };
         let mut deletion = match turn {

@@ -4,8 +4,10 @@
 //! panic, or call the log. Only durable segments go (I2), so that the archive never has what a
 //! power cut takes from the log.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,7 +15,9 @@ use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Step, Walker};
 use crate::log::archive::{ArchiveHook, SealedSegment};
 use crate::log::{Inner, Log};
+use crate::sys::Event;
 use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::limits;
 use crate::words::offset::Offset;
 
 /// How far the log was handed over since it was opened.
@@ -21,6 +25,8 @@ use crate::words::offset::Offset;
 pub(crate) struct HandedOver {
     /// Somebody hands over now.
     running: AtomicBool,
+    /// That has ended.
+    ended: Event,
     /// Everything below was handed over, or was gone before.
     up_to: AtomicI64,
     segments: AtomicU64,
@@ -53,19 +59,53 @@ impl HandedOver {
     }
 }
 
+thread_local! {
+    /// How many archives this thread is inside of.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether an archive has called this: then nobody may be waited for who waits for that.
+fn is_inside() -> bool {
+    INSIDE.try_with(Cell::get).is_ok_and(|inside| inside > 0)
+}
+
+fn add_inside(more: i32) {
+    // At the end of a thread nobody asks any more.
+    let _ = INSIDE.try_with(|inside| inside.set(inside.get().saturating_add_signed(more)));
+}
+
 /// Gives the turn back, whatever the archive does.
-struct Turn<'a>(&'a AtomicBool);
+struct Turn<'a>(&'a HandedOver);
 
 impl Turn<'_> {
-    fn take(running: &AtomicBool) -> Option<Turn<'_>> {
-        // Made only if it is ours: to drop one gives the turn back.
-        (!running.swap(true, Ordering::AcqRel)).then(|| Turn(running))
+    fn take(log: &HandedOver) -> Option<Turn<'_>> {
+        if log.running.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        add_inside(1);
+        Some(Turn(log))
+    }
+
+    /// Waits for the turn of another thread, for so long; not inside of an archive.
+    fn wait_for(log: &HandedOver, most: Duration, now: impl Fn() -> Duration) -> Option<Turn<'_>> {
+        let until = now().saturating_add(most);
+        loop {
+            let seen = log.ended.generation();
+            let turn = Turn::take(log);
+            let left = until.saturating_sub(now());
+            if turn.is_some() || left.is_zero() || is_inside() {
+                return turn;
+            }
+            log.ended.wait(seen, Some(left));
+        }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        add_inside(-1);
+        self.0.running.store(false, Ordering::Release);
+        self.0.ended.announce();
     }
 }
 
@@ -98,7 +138,7 @@ impl Log {
         if before > inner.log_end_offset() {
             return Err(inner.out_of_range(before));
         }
-        let Some(_turn) = Turn::take(&inner.handed_over.running) else {
+        let Some(_turn) = Turn::take(&inner.handed_over) else {
             return Ok(inner.handed_over_up_to().min(before));
         };
         inner.hand_over_to(archive, before)?;
@@ -110,9 +150,14 @@ impl Inner {
     /// Hands over what lies below an offset before it is deleted; returns up to where it may be.
     /// Without an archive that is `below`. An error says that nothing can go now; a failure behind
     /// something that can go is told at the next call. No lock may be held (I10).
-    pub(crate) fn hand_over(&self, below: Offset) -> Result<Offset> {
+    ///
+    /// While another thread hands over, it is waited for, if the caller cannot go on without it.
+    pub(crate) fn hand_over(&self, below: Offset, waits: bool) -> Result<Offset> {
         let Some(archive) = &self.options.archive else { return Ok(below) };
-        let done = match Turn::take(&self.handed_over.running) {
+        let patience = if waits { limits::HAND_OVER_WAIT_MILLIS } else { 0 };
+        let now = || self.clocks.now_mono();
+        let turn = Turn::wait_for(&self.handed_over, Duration::from_millis(patience), now);
+        let done = match turn {
             Some(_turn) => self.hand_over_to(archive, below),
             None => Ok(()),
         };

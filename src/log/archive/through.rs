@@ -76,33 +76,66 @@ impl Reader {
         self.leave_log();
         self.forget_spare();
         loop {
+            // Retention may move it meanwhile.
             let start = self.log().inner.log_start_offset();
-            let position = self.next_offset();
-            if position >= start {
+            if self.next_offset() >= start {
                 self.archived = None;
                 return Ok(None);
             }
-            let Some(archived) = &mut self.archived else {
-                self.enter_archive(position, start)?;
-                continue;
-            };
-            match archived.walker.pass(&archived.data, &archived.env.seal)? {
-                Step::Batch((header, _)) => {
-                    let next = Offset::new(header.next_offset());
-                    if next <= position {
-                        continue;
-                    }
-                    self.move_to(next);
-                    if header.count > 0 {
-                        let walker = self.archived.as_ref().map(|archived| &archived.walker);
-                        let batch =
-                            walker.and_then(|walker| RecordBatch::of_last(walker, position));
-                        return Ok(batch);
-                    }
-                }
-                Step::End => self.end_of_archived(start)?,
-                Step::Damage(error) => self.pass_archived_damage(error, start)?,
+            let Some(batch) = self.step_archived(start)? else { continue };
+            return Ok(Some(batch));
+        }
+    }
+
+    /// The next batch of those that were thinned out of the log, from the archive; `None` once the
+    /// position is behind them. What the archive does not have is passed as without one.
+    #[cold]
+    pub(crate) fn read_thinned(&mut self) -> Result<Option<RecordBatch>> {
+        let until = self.thinned_until;
+        while self.next_offset() < until {
+            let from = self.next_offset();
+            let read = self.step_archived(until);
+            if self.next_offset() >= until {
+                self.archived = None;
+                self.release();
             }
+            match read {
+                Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
+                    self.count_passed(from..self.next_offset());
+                }
+                read => return read,
+            }
+        }
+        Ok(None)
+    }
+
+    /// A step in the archive, which does not have to reach beyond `until`: a batch, or `None` and
+    /// another step is to be taken.
+    fn step_archived(&mut self, until: Offset) -> Result<Option<RecordBatch>> {
+        let position = self.next_offset();
+        let Some(archived) = &mut self.archived else {
+            return self.enter_archive(position, until).map(|()| None);
+        };
+        match archived.walker.pass(&archived.data, &archived.env.seal)? {
+            Step::Batch((header, _)) => {
+                let next = Offset::new(header.next_offset());
+                if next <= position {
+                    return Ok(None);
+                }
+                if header.count > 0 {
+                    self.move_to(next);
+                    let walker = self.archived.as_ref().map(|archived| &archived.walker);
+                    return Ok(walker.and_then(|walker| RecordBatch::of_last(walker, position)));
+                }
+                if header.stands_for_deleted() {
+                    self.count_passed(position..next);
+                }
+                self.move_to(next);
+                Ok(None)
+            }
+            Step::End => self.end_of_archived(until).map(|()| None),
+            Step::Damage(error) => self.pass_archived_damage(error, until).map(|()| None),
         }
     }
 

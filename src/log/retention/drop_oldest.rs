@@ -63,7 +63,7 @@ impl Inner {
         let oldest = from_full.next();
         let gaps = from_full.take_while(|segment| segment.is_gap());
         let Some(last) = gaps.last().or(oldest).or(layout.sealed.last()) else { return Ok(None) };
-        let up_to = self.hand_over(last.next)?;
+        let up_to = self.hand_over(last.next, true)?;
         let least = oldest.unwrap_or(last);
         if up_to < least.next {
             // Another thread hands it over just now.

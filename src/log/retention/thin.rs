@@ -71,7 +71,7 @@ impl Inner {
         if highest == i64::MIN {
             return Ok(None);
         }
-        if self.hand_over(old.next)? < old.next {
+        if self.hand_over(old.next, true)? < old.next {
             return Ok(None);
         }
         let _deletion = self.deletion.lock();
