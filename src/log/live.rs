@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::log::options::{FlushPolicy, LogOptions};
 use crate::log::policy::Policy;
@@ -20,14 +20,20 @@ use crate::words::error::{Error, Result};
 /// The options as they are now, and what of them appends ask without a lock.
 pub(crate) struct Live {
     packed: AtomicU64,
+    /// Not in the policy, which is held under locks: the last to let go of the hook drops what is
+    /// the caller's, and may hold none then.
+    hook: RwLock<Option<Validate>>,
     /// Held while they change, and no longer.
     current: Mutex<LogOptions>,
 }
 
 impl Live {
     pub(crate) fn of(options: &LogOptions) -> Live {
-        let packed = Packed::of(options).0;
-        Live { packed: AtomicU64::new(packed), current: Mutex::new(options.clone()) }
+        Live {
+            packed: AtomicU64::new(Packed::of(options).0),
+            hook: RwLock::new(options.validate.clone()),
+            current: Mutex::new(options.clone()),
+        }
     }
 
     /// Relaxed: whoever has to see a change hears of it by a lock or an [`Event`] as well.
@@ -152,7 +158,7 @@ impl Inner {
         if !self.live.packed().is_validated() || !self.is_own() {
             return None;
         }
-        self.policy().validate.clone()
+        self.live.hook.read().clone()
     }
 
     fn set_options(&self, options: LogOptions) -> Result<()> {
@@ -166,9 +172,10 @@ impl Inner {
             let policy = Arc::new(Policy::of(&options));
             let packed = Packed::of(&options);
             let old_policy = mem::replace(&mut *self.policy.write(), policy);
-            // Behind the policy: who reads that there is a hook finds it.
+            let old_hook = mem::replace(&mut *self.live.hook.write(), options.validate.clone());
+            // Behind the hook: who reads that there is one finds it.
             self.live.packed.store(packed.0, Ordering::Release);
-            (mem::replace(&mut *current, options), old_policy)
+            (mem::replace(&mut *current, options), old_policy, old_hook)
         };
         let waiting = {
             // Appends are before this, and their ends are known below; or behind it, and go by the

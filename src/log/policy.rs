@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::log::options::{LogOptions, millis};
-use crate::log::validate::Validate;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 
@@ -77,7 +76,6 @@ pub(crate) struct Policy {
     pub(crate) priority: u8,
     pub(crate) thin_keep_one_in: Option<u32>,
     pub(crate) segment_age: Duration,
-    pub(crate) validate: Option<Validate>,
 }
 
 impl Policy {
@@ -101,7 +99,6 @@ impl Policy {
             priority: options.priority,
             thin_keep_one_in: options.thin_keep_one_in,
             segment_age: options.segment_age,
-            validate: options.validate.clone(),
         }
     }
 }
