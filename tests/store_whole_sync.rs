@@ -175,3 +175,55 @@ fn what_a_store_knows_survives_although_a_killed_process_had_just_replaced_its_c
         }
     }
 }
+
+/// I12, I18: what a killed process removed or cut, and nobody synced, comes back with a power cut:
+/// whatever the next process measured and wrote down, the store never counts less than is there.
+#[test]
+fn a_store_never_counts_less_than_a_power_cut_brings_back() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let store = options(mode).open_on(&disk, DIR).unwrap();
+        let log = store.log("old").unwrap();
+        for _ in 0..40 {
+            log.append(vec![1; 1500]).unwrap();
+        }
+        log.flush().unwrap();
+        let killed: Arc<Mutex<Vec<Disk>>> = Arc::default();
+        let into = Arc::clone(&killed);
+        disk.watch(move |disk, call| {
+            if [CallKind::Unlink, CallKind::SetLen].contains(&call.kind) {
+                into.lock().unwrap().push(disk.kill());
+            }
+        });
+        log.delete_records(Offset::new(30)).unwrap();
+        drop(log);
+        store.close().unwrap();
+        disk.unwatch();
+        let cut = disk.power_cut(Keep::None);
+        let again = options(mode).open_on(&cut, DIR).unwrap();
+        let (counted, used) = (again.stats().disk_bytes, cut.used_bytes(DIR));
+        assert!(counted >= used, "{mode:?}: closed, {counted} of {used}");
+        let killed = std::mem::take(&mut *killed.lock().unwrap());
+        assert!(killed.len() > 5, "{}", killed.len());
+        for (nth, disk) in killed.into_iter().enumerate() {
+            let store = options(mode).open_on(&disk, DIR).unwrap();
+            let log = store.log("new").unwrap();
+            log.append("x").unwrap();
+            log.flush().unwrap();
+            for keep in [Keep::None, Keep::All] {
+                let cut = disk.power_cut(keep);
+                let store = options(mode).open_on(&cut, DIR).unwrap();
+                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
+                assert!(counted >= used, "{mode:?} {nth} {keep:?}: {counted} of {used}");
+            }
+            drop(log);
+            store.close().unwrap();
+            for keep in [Keep::None, Keep::All] {
+                let cut = disk.power_cut(keep);
+                let store = options(mode).open_on(&cut, DIR).unwrap();
+                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
+                assert!(counted >= used, "closed {mode:?} {nth} {keep:?}: {counted} of {used}");
+            }
+        }
+    }
+}

@@ -20,7 +20,7 @@ use crate::store::names::LogName;
 use crate::store::options::StoreOptions;
 use crate::store::table::Table;
 use crate::store::{Store, StoreInner, StoreRecovery, delete};
-use crate::sys::{FileKind, LockedDir, Process, Storage};
+use crate::sys::{Access, FileKind, LockedDir, Medium, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 
 /// What lies in a store's directory.
@@ -59,7 +59,8 @@ impl Store {
         let clock =
             LogClock::resume(&*storage, (found.state.clock, found.state.residence), residence);
         let space = Arc::new(Space::new(Level::Store, None));
-        let logs = measure_logs(&*storage, &dir, &found, &listing.logs, &mut recovery)?;
+        let place = (&*dir, &medium, &*lock);
+        let logs = measure_logs(&*storage, place, &found, &listing.logs, &mut recovery)?;
         let path = dir.join(files::STORE_RESERVE);
         let raw = Arc::clone(&storage);
         let reserve = Reserve::new(raw, path, Arc::clone(&space), options.reserve_bytes);
@@ -157,7 +158,7 @@ fn list(storage: &dyn Storage, dir: &Path, recovery: &mut StoreRecovery) -> Resu
 /// What all logs take: by the checkpoint, and for those that may have changed since by measuring.
 fn measure_logs(
     storage: &dyn Storage,
-    dir: &Path,
+    (dir, medium, lock): (&Path, &Medium, &dyn LockedDir),
     found: &Found,
     logs: &[LogName],
     recovery: &mut StoreRecovery,
@@ -169,6 +170,7 @@ fn measure_logs(
         true => logs.iter().map(LogName::dir_name).collect(),
         false => state.changing.clone(),
     };
+    let mut measured = Vec::new();
     for name in changing {
         let log = dir.join(name);
         let kind = storage
@@ -177,7 +179,29 @@ fn measure_logs(
         if kind == Some(FileKind::Dir) {
             bytes += measure(storage, &log)?;
             recovery.logs_measured += 1;
+            measured.push(log);
         }
     }
+    match measured.is_empty() {
+        true => {}
+        false if medium.syncs_whole => lock
+            .sync_filesystem()
+            .map_err(|error| Error::sync("cannot sync the filesystem", dir, error))?,
+        false => measured.iter().try_for_each(|log| settle(storage, log))?,
+    }
     Ok(bytes)
+}
+
+/// Makes what was measured what a power cut leaves: the process that died may have removed and cut
+/// what nobody synced.
+fn settle(storage: &dyn Storage, log: &Path) -> Result<()> {
+    let sync = || {
+        for entry in storage.list(log)? {
+            if let (Some(name), FileKind::File) = (entry.name, entry.kind) {
+                storage.open(&log.join(name), Access::Read)?.sync_all()?;
+            }
+        }
+        storage.sync_dir(log)
+    };
+    sync().map_err(|error| Error::sync("cannot sync what a stopped process left", log, error))
 }

@@ -183,7 +183,9 @@ impl StoreInner {
         state.bytes = Some(bytes);
         state.outlook = Some(Outlook { due: outlook.0, oldest: outlook.1 });
         self.durable.count(&log);
-        if closed.is_ok() {
+        // What retention removed and nobody synced would be back after a power cut: then the log
+        // stays one that has to be measured.
+        if closed.is_ok() && self.storage.sync_dir(&log.env.dir).is_ok() {
             self.durable.leave(&slot.dir_name, bytes);
         }
         closed

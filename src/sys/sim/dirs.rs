@@ -126,7 +126,8 @@ impl State {
         let mut all: BTreeSet<u64> = dirty.map(|(number, _)| *number).collect();
         all.extend(self.loose_files());
         for number in all {
-            if !self.ignores_file(number) {
+            // The names that go with a file's sync may have let go of the next one.
+            if self.inodes.contains_key(&number) && !self.ignores_file(number) {
                 self.sync(number)?;
             }
         }

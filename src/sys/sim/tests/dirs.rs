@@ -194,6 +194,12 @@ fn a_sync_of_the_filesystem_keeps_all_files_and_names() {
         disk.unwatch();
         assert_eq!(before.lock().as_deref(), Some(b"kept".as_slice()));
         assert_eq!(disk.loose(), 0);
+        let first = created(&disk, "/d/first");
+        created(&disk, "/d/gone").write_all_at(0, b"x").unwrap();
+        first.write_all_at(0, b"x").unwrap();
+        disk.unlink(path("/d/gone")).unwrap();
+        disk.unlink(path("/d/first")).unwrap();
+        lock.sync_filesystem().unwrap();
         let cut = disk.power_cut(Keep::None);
         assert_eq!(cut.read_file("/d/g/f").unwrap(), b"BY position");
         assert_eq!(cut.read_file("/d/new").unwrap(), [0; 4096]);
