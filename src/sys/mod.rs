@@ -77,10 +77,8 @@ pub(crate) struct Medium {
     pub(crate) tears: Option<&'static str>,
     /// [`LockedDir::sync_filesystem`] covers what a sync of each file would, and hears of what
     /// could not be written.
-    #[allow(dead_code, reason = "for stores")]
     pub(crate) syncs_whole: bool,
     /// In what steps files take room: at least 4096.
-    #[allow(dead_code, reason = "for stores")]
     pub(crate) block_bytes: u64,
 }
 
@@ -109,7 +107,6 @@ pub(crate) trait LockedDir: fmt::Debug + Send + Sync {
     /// [`Medium::syncs_whole`] is said, it fails as well if anything there, whoever's it is, could
     /// not be written since the lock was taken or this was last called; or before, if nobody was
     /// told by this call yet.
-    #[allow(dead_code, reason = "for stores")]
     fn sync_filesystem(&self) -> io::Result<()>;
     /// Forgets what could not be written before: [`LockedDir::sync_filesystem`] fails from now on
     /// for what happens from now on. To be called while nothing is open that may be lost. Blocks as
@@ -128,7 +125,6 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn kind(&self, path: &Path) -> io::Result<Option<FileKind>>;
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a directory without names in it.
-    #[allow(dead_code, reason = "for stores")]
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
     /// Fails if the name exists.
@@ -152,15 +148,13 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
     /// A lock that many hold at once, and nobody beside [`Storage::lock`]; `None` if someone holds
     /// that, this process included.
-    #[allow(dead_code, reason = "for stores")]
     fn lock_shared(&self, dir: &Path) -> io::Result<Option<Box<dyn LockedDir>>>;
     fn medium(&self, dir: &Path) -> Medium;
     /// What the filesystem has left for who is not its administrator; `None` where unknown.
-    #[allow(dead_code, reason = "for stores")]
     fn free_bytes(&self, dir: &Path) -> Option<u64>;
     /// What was written since the kernel started, by whomever, to the partition or volume that the
     /// directory lies on; `None` where unknown.
-    #[allow(dead_code, reason = "for stores")]
+    #[allow(dead_code, reason = "for the wear that is not the store's own")]
     fn device_bytes_written(&self, dir: &Path) -> Option<u64>;
     /// `None` where the system cannot tell.
     fn residence(&self, dir: &Path) -> Option<Residence>;
