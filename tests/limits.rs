@@ -132,6 +132,29 @@ fn an_open_log_keeps_two_descriptors_mapped_and_three_positioned() {
     }
 }
 
+/// In a store, whose lock covers it, a mapped log costs one descriptor.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_open_log_of_a_store_keeps_one_descriptor_mapped_and_two_positioned() {
+    for mode in MODES {
+        let dir = scratch();
+        let root = dir.path().canonicalize().unwrap();
+        let store = forebay::Store::options().logs(manual(mode)).open(&root).unwrap();
+        let logs: Vec<Log> = (0..9).map(|n| store.log(&format!("log{n}")).unwrap()).collect();
+        for log in &logs {
+            log.append("x").unwrap();
+            log.flush().unwrap();
+        }
+        let all = fs::read_dir("/proc/self/fd").unwrap();
+        let all = all.filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        let below = |to: &std::path::PathBuf| {
+            to.parent().is_some_and(|parent| parent != root && parent.starts_with(&root))
+        };
+        let each = if mode == IoMode::Positioned { 2 } else { 1 };
+        assert_eq!(all.filter(below).count(), logs.len() * each, "{mode:?}");
+    }
+}
+
 /// In the child, on a filesystem of its own that is nearly full.
 fn live_on_a_full_disk(mode: IoMode, dir: &Path) {
     let path = dir.join("log");
