@@ -327,3 +327,17 @@ fn no_stop_takes_what_is_held_or_was_flushed() {
         world.run(&workload);
     }
 }
+
+/// The same with workloads by chance; commits that go back as well.
+#[test]
+#[cfg(feature = "simulation")]
+fn no_stop_of_any_workload_takes_what_is_held_or_was_flushed() {
+    use cuts::{World, profiles, seeds, workload};
+
+    for seed in seeds() {
+        for (profile, mode) in profiles() {
+            let options = eager(mode).hold(Hold::Everyone);
+            World::new(profile, options, 0).run(&workload(seed, 18));
+        }
+    }
+}

@@ -397,6 +397,23 @@ fn whatever_stops_a_thinning_leaves_the_segment_whole_or_a_gap() {
     }
 }
 
+/// The same with workloads by chance.
+#[test]
+#[cfg(feature = "simulation")]
+fn whatever_stops_any_workload_leaves_each_segment_whole_or_a_gap() {
+    use cuts::{Op, World, profiles, seeds, workload};
+
+    for seed in seeds().map(|seed| seed + 1000) {
+        for (profile, mode) in profiles() {
+            let options = manual(mode).segment_bytes(4096).on_full(OnFull::DropOldest);
+            let options = smallest(options.thin_keep_one_in(2), &profile);
+            let mut steps = vec![Op::Append(60)];
+            steps.extend(workload(seed, 8));
+            World::that_drops(profile, options).run(&steps);
+        }
+    }
+}
+
 /// The smallest budget that a log can do with there, and a few segments more.
 #[cfg(feature = "simulation")]
 fn smallest(options: LogOptions, profile: &forebay::simulation::Profile) -> LogOptions {
