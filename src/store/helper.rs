@@ -116,7 +116,17 @@ impl Pending {
         let now = store.storage.now_mono();
         called.extend(self.due.iter().filter(|(_, at)| **at <= now).map(|(log, _)| *log));
         self.due.retain(|_, at| *at > now);
-        let logs: Vec<_> = called.iter().filter_map(|log| store.open_log(*log)).collect();
+        let mut logs = Vec::new();
+        for number in called {
+            match store.open_log(number) {
+                Ok(Some(log)) => logs.push((number, log)),
+                Ok(None) => {}
+                Err(Busy) => {
+                    let soon = Duration::from_millis(limits::STORE_WAKE_MILLIS);
+                    self.due.insert(number, now.saturating_add(soon));
+                }
+            }
+        }
         let flush: Vec<_> = logs.iter().map(|(_, log)| Arc::clone(log)).collect();
         let flush: Vec<_> = flush.into_iter().filter(|log| log.is_flush_due()).collect();
         // What fails here fails again, and is reported, in the call that needs it.
@@ -136,11 +146,14 @@ impl Pending {
     }
 }
 
+/// A log is being opened or closed just now.
+struct Busy;
+
 impl StoreInner {
     /// The log of this number, if it is open.
-    fn open_log(&self, number: u64) -> Option<(u64, Arc<Inner>)> {
-        let slot = self.table.lock().by_number(number)?;
-        let state = slot.try_lock()?;
-        state.usable().map(|log| (number, Arc::clone(log)))
+    fn open_log(&self, number: u64) -> std::result::Result<Option<Arc<Inner>>, Busy> {
+        let Some(slot) = self.table.lock().by_number(number) else { return Ok(None) };
+        let state = slot.try_lock().ok_or(Busy)?;
+        Ok(state.usable().cloned())
     }
 }
