@@ -179,6 +179,10 @@ fn write(arguments: &Arguments) -> Done {
     let stats = log.stats();
     let (start, end) = (stats.log_start_offset, stats.log_end_offset);
     let (dropped, refused) = (start - begin - deleted, stats.appends_refused);
+    if dropped.unsigned_abs() != stats.records_dropped {
+        let told = stats.records_dropped;
+        return Err(format!("{dropped} records were dropped, the log counted {told}").into());
+    }
     log.close()?;
     say(&format!("Z start {start} end {end} dropped {dropped} deleted {deleted} refused {refused}"))
 }
