@@ -227,3 +227,51 @@ fn a_store_never_counts_less_than_a_power_cut_brings_back() {
         }
     }
 }
+
+/// I8: a log that was closed for another one, and could not be flushed, is not called durable.
+#[test]
+fn a_flush_does_not_pass_over_a_log_whose_closing_failed() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let logs = Log::options().io_mode(mode).flush(FlushPolicy::Manual);
+        let store = Store::options().max_open_logs(1).logs(logs).open_on(&disk, "/store").unwrap();
+        store.log("a").unwrap().append("lost").unwrap();
+        let name = Some(".log".to_owned());
+        disk.fail(Fault { on: CallKind::SyncFile, name, after: 0, times: 1, errno: 5 });
+        // Takes the only place; closing the other one fails.
+        store.log("b").unwrap().append("kept").unwrap();
+        disk.clear_faults();
+        let error = store.flush().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{mode:?}: {error}");
+        // Once it was opened its own report says what is there.
+        store.log("a").unwrap();
+        store.flush().unwrap();
+    }
+}
+
+/// I8: however busy other threads are with a log, a flush that returns has flushed it.
+#[test]
+fn a_flush_waits_for_logs_that_others_are_just_asking_for() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let logs = Log::options().io_mode(mode).flush(FlushPolicy::Manual);
+        let store = Store::options().logs(logs).open_on(&disk, "/store").unwrap();
+        let log = store.log("a").unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        store.log("a").unwrap();
+                    }
+                });
+            }
+            for _ in 0..300 {
+                let offset = log.append("21.5 C").unwrap();
+                store.flush().unwrap();
+                assert!(log.durable_offset() > offset, "{mode:?}");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}

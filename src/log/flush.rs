@@ -186,9 +186,14 @@ impl Inner {
         self.flush_due_in() == Some(Duration::ZERO)
     }
 
-    /// Whether something waits for a flush.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.log_end_offset() > self.durable_offset() && self.failure.get().is_none()
+    /// Whether nothing waits for a flush.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.log_end_offset() <= self.durable_offset()
+    }
+
+    /// Whether a sync failed, so that what the device holds is unknown (I8).
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
     }
 
     /// Flushes until everything below `target` is durable. One of the callers does the work; a

@@ -75,6 +75,7 @@ impl StoreInner {
         }
         state.gone = true;
         self.table.lock().remove(&slot);
+        self.unflushed.lock().remove(&slot.number);
         self.sync_names()?;
         remove_doomed(&*self.storage, &doomed)?;
         self.durable.enter(dir_name, bytes)?;

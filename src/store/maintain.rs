@@ -10,7 +10,7 @@ use crate::log::Inner;
 use crate::log::flush::flush_together;
 use crate::store::table::{Outlook, Slot, SlotState};
 use crate::store::{Store, StoreInner, log_dir};
-use crate::words::error::Result;
+use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 
 /// What one pass of [`Store::maintain`] did.
@@ -62,12 +62,21 @@ impl Store {
     ///
     /// # Errors
     /// The first error, when all were tried; a log whose sync failed is poisoned, and if that was
-    /// the one of the filesystem, every log it was for (I8).
+    /// the one of the filesystem, every log that is open (I8). [`Poisoned`](ErrorKind::Poisoned)
+    /// also if a log was closed for another one since, and that failed: open it by [`Store::log`],
+    /// and [`Log::recovery`](crate::Log::recovery) and its durable offset say what is there.
     pub fn flush(&self) -> Result<()> {
         self.inner.check_open()?;
         let dirty: Vec<_> =
-            self.inner.open_logs().into_iter().filter(|log| log.is_dirty()).collect();
-        self.inner.flush_logs(&dirty)
+            self.inner.all_open_logs().into_iter().filter(|log| !log.is_flushed()).collect();
+        self.inner.flush_logs(&dirty)?;
+        match self.inner.unflushed.lock().values().next() {
+            None => Ok(()),
+            Some(why) => {
+                let text = format!("a log could not be flushed when it was closed ({why})");
+                Err(Error::new(ErrorKind::Poisoned, text).at(&self.inner.dir))
+            }
+        }
     }
 }
 
@@ -89,7 +98,7 @@ impl StoreInner {
     /// Flushes these logs, together if that is cheaper.
     pub(super) fn flush_logs(&self, logs: &[Arc<Inner>]) -> Result<()> {
         if logs.len() >= limits::DIRTY_LOGS_FOR_ONE_SYNC && self.medium.syncs_whole {
-            return flush_together(logs, &self.open_logs(), &*self.lock);
+            return flush_together(logs, &self.all_open_logs(), &*self.lock);
         }
         let mut first = Ok(());
         for log in logs {

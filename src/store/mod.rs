@@ -21,6 +21,7 @@ mod room;
 pub(crate) mod stats;
 mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub(crate) struct StoreInner {
     table: Mutex<Table>,
     durable: Durable,
     helper: Arc<Helper>,
+    /// Logs whose close failed, by number, and why: nobody may call them flushed.
+    unflushed: Mutex<BTreeMap<u64, String>>,
     /// Counts uses of logs, by which the one used least recently is told.
     tick: AtomicU64,
     closed: AtomicBool,

@@ -91,6 +91,7 @@ impl Store {
             table: Mutex::new(table),
             durable,
             helper: Arc::new(Helper::default()),
+            unflushed: Mutex::default(),
             tick: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             closing: Mutex::new(()),

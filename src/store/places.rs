@@ -35,9 +35,11 @@ impl StoreInner {
             slot.touch(self.tick.fetch_add(1, Ordering::Relaxed));
             if let Some(log) = state.usable() {
                 let handle = self.handle(log);
-                if let Some(options) = options.clone() {
+                drop(state);
+                if let Some(options) = options {
+                    // Without the slot's lock: a hook that is replaced may come back here.
                     handle.set_options(options.clone())?;
-                    state.options = Some(Box::new(options));
+                    slot.lock().options = Some(Box::new(options));
                 }
                 return Ok(handle);
             }
@@ -101,6 +103,8 @@ impl StoreInner {
             }
         }
         state.open = Some(Arc::clone(&log));
+        // What its last close could not make durable is in its recovery report now.
+        self.unflushed.lock().remove(&slot.number);
         state.bytes = None;
         state.outlook = None;
         self.fit_memory();
@@ -185,8 +189,11 @@ impl StoreInner {
         self.durable.count(&log);
         // What retention removed and nobody synced would be back after a power cut: then the log
         // stays one that has to be measured.
-        if closed.is_ok() && self.storage.sync_dir(&log.env.dir).is_ok() {
+        if closed.is_ok() && !log.has_failed() && self.storage.sync_dir(&log.env.dir).is_ok() {
             self.durable.leave(&slot.dir_name, bytes);
+        }
+        if let Err(error) = &closed {
+            self.unflushed.lock().insert(slot.number, error.to_string());
         }
         closed
     }
@@ -249,6 +256,12 @@ impl StoreInner {
     /// Anonymous memory of all open logs.
     pub(super) fn memory_bytes(&self) -> u64 {
         self.open_logs().iter().map(|log| log.memory_now().0).sum()
+    }
+
+    /// The logs that are open now, those that are being opened or closed waited for.
+    pub(super) fn all_open_logs(&self) -> Vec<Arc<Inner>> {
+        let slots = self.table.lock().open_slots();
+        slots.into_iter().filter_map(|slot| slot.lock().usable().cloned()).collect()
     }
 
     /// The logs that are open now; not those that are being opened or closed.
