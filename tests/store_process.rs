@@ -108,10 +108,10 @@ fn work(role: &str, dir: &Path) {
 }
 
 /// At rest the store says what its files take, a block each more at most.
-fn compare(line: &str, taken: u64, files: u64) {
+fn compare(line: &str, life: u64, taken: u64, files: u64) {
     let told: u64 = line.split(' ').nth(2).unwrap().parse().unwrap();
     let most = taken + files * 4096;
-    assert!((taken..=most).contains(&told), "told {told} of {taken} in {files} files");
+    assert!((taken..=most).contains(&told), "life {life}: told {told} of {taken} in {files} files");
 }
 
 /// Three lives: the first ends by itself, the second is killed, the third finds what that left.
@@ -129,7 +129,7 @@ fn live(test: &str, mode: IoMode, dir: &Path) {
                 let taken = watched.sample();
                 // With a thread of its own it may be at work while it rests.
                 if life != 1 {
-                    compare(&line, taken, watched.files());
+                    compare(&line, life, taken, watched.files());
                 }
                 so_far = line.split(' ').nth(1).unwrap().parse().unwrap();
                 rests += 1;

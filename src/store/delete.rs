@@ -65,6 +65,9 @@ impl StoreInner {
             Some(bytes) => bytes,
             None => measure(&*self.storage, &dir).unwrap_or(0),
         };
+        // Before its files go: a stop in between leaves a log that is measured, not one that counts
+        // for ever.
+        self.durable.enter(dir_name, bytes)?;
         let doomed = self.dir.join(doomed_dir_name(dir_name));
         match self.storage.rename(&dir, &doomed) {
             // Somebody removed it from underneath.
@@ -78,7 +81,6 @@ impl StoreInner {
         self.unflushed.lock().remove(&slot.number);
         self.sync_names()?;
         remove_doomed(&*self.storage, &doomed)?;
-        self.durable.enter(dir_name, bytes)?;
         self.durable.leave(dir_name, 0);
         // What batches and readers have open keeps its space.
         let held = slot.charges.orphan(&self.space);
