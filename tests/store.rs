@@ -342,3 +342,22 @@ fn what_the_store_counts_is_what_its_directory_takes() {
         assert_counted(&store, &place, "touched");
     }
 }
+
+/// The lock is the directory's: a lock file could be removed from under who holds it.
+#[test]
+fn removing_every_small_file_lets_no_second_writer_in() {
+    for (mode, ground) in ways() {
+        let place = ground.place();
+        let store = place.open_store(options(mode)).unwrap();
+        store.log("engine").unwrap().append("1").unwrap();
+        for name in place.names() {
+            if name.starts_with("store.") {
+                place.remove(&name);
+            }
+        }
+        assert_eq!(kind(place.open_store(options(mode))), ErrorKind::Locked);
+        drop(store);
+        let store = place.open_store(options(mode)).unwrap();
+        assert_eq!(all_texts(&store.log("engine").unwrap()), ["1"]);
+    }
+}
