@@ -7,6 +7,7 @@ mod util;
 use std::time::Duration;
 
 use forebay::{ErrorKind, FlushPolicy, Log, LogOptions, Offset, OffsetSpec, OnFull};
+use util::numbered::{kilobyte, numbers_of};
 use util::place::{Place, ways};
 
 const BUDGET: u64 = 512 << 10;
@@ -25,23 +26,6 @@ fn taken(place: &Place) -> u64 {
     names.iter().map(|name| (place.read(name).len() as u64).div_ceil(4096) * 4096).sum()
 }
 
-fn value(number: u64) -> Vec<u8> {
-    let mut value = vec![b'.'; 1000];
-    value[..8].copy_from_slice(&number.to_be_bytes());
-    value
-}
-
-fn numbers(log: &Log) -> Vec<u64> {
-    let mut found = Vec::new();
-    for batch in log.reader(OffsetSpec::Earliest).unwrap() {
-        for record in batch.unwrap().records() {
-            let record = record.unwrap();
-            found.push(u64::from_be_bytes(record.value()[..8].try_into().unwrap()));
-        }
-    }
-    found
-}
-
 #[test]
 fn rejecting_leaves_the_log_as_it_was_and_goes_on_once_there_is_room() {
     for (mode, ground) in ways() {
@@ -49,7 +33,7 @@ fn rejecting_leaves_the_log_as_it_was_and_goes_on_once_there_is_room() {
         let log = place.open(options().io_mode(mode)).unwrap();
         let mut next = 0;
         let error = loop {
-            match log.append(value(next)) {
+            match log.append(kilobyte(next)) {
                 Ok(_) => next += 1,
                 Err(error) => break error,
             }
@@ -58,7 +42,7 @@ fn rejecting_leaves_the_log_as_it_was_and_goes_on_once_there_is_room() {
         assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{error}");
         assert!(error.to_string().contains("the budget of the log"), "{error}");
         assert!(next > 200, "only {next} of 1 KiB in 512 KiB");
-        assert_eq!(numbers(&log), (0..next).collect::<Vec<_>>());
+        assert_eq!(numbers_of(&log), (0..next).collect::<Vec<_>>());
         assert_eq!(log.stats().appends_refused, 1);
         log.flush().unwrap();
         let mut consumer = log.consumer("display").unwrap();
@@ -66,8 +50,8 @@ fn rejecting_leaves_the_log_as_it_was_and_goes_on_once_there_is_room() {
         consumer.commit().unwrap();
         consumer.sync().unwrap();
         log.delete_records(Offset::new(150)).unwrap();
-        log.append(value(next)).unwrap();
-        assert_eq!(numbers(&log), (150..=next).collect::<Vec<_>>());
+        log.append(kilobyte(next)).unwrap();
+        assert_eq!(numbers_of(&log), (150..=next).collect::<Vec<_>>());
         log.close().unwrap();
         assert!(taken(&place) <= BUDGET);
     }
@@ -79,7 +63,7 @@ fn dropping_the_oldest_takes_every_append_and_stays_below_the_budget() {
         let place = ground.place();
         let log = place.open(options().io_mode(mode).on_full(OnFull::DropOldest)).unwrap();
         for number in 0..3000 {
-            log.append(value(number)).unwrap();
+            log.append(kilobyte(number)).unwrap();
             assert!(taken(&place) <= BUDGET, "{mode:?} {number}: {} taken", taken(&place));
             if number % 1000 == 500 {
                 log.flush().unwrap();
@@ -87,12 +71,12 @@ fn dropping_the_oldest_takes_every_append_and_stays_below_the_budget() {
         }
         let start = u64::try_from(log.log_start_offset().get()).unwrap();
         assert!(start > 2000, "{start}");
-        assert_eq!(numbers(&log), (start..3000).collect::<Vec<_>>());
+        assert_eq!(numbers_of(&log), (start..3000).collect::<Vec<_>>());
         drop(log);
         // Reopening counts what is there.
         let log = place.open(options().io_mode(mode).on_full(OnFull::DropOldest)).unwrap();
         for number in 3000..4000 {
-            log.append(value(number)).unwrap();
+            log.append(kilobyte(number)).unwrap();
             assert!(taken(&place) <= BUDGET, "{mode:?} {number}: {} taken", taken(&place));
         }
     }
@@ -104,7 +88,7 @@ fn what_is_deleted_but_still_read_counts_until_it_is_let_go() {
         let place = ground.place();
         let log = place.open(options().io_mode(mode)).unwrap();
         let mut next = 0;
-        while log.append(value(next)).is_ok() {
+        while log.append(kilobyte(next)).is_ok() {
             next += 1;
         }
         // Readers that stand in the first three segments keep their files.
@@ -117,10 +101,10 @@ fn what_is_deleted_but_still_read_counts_until_it_is_let_go() {
             })
             .collect();
         log.delete_records(Offset::new(160)).unwrap();
-        let error = log.append(value(next)).unwrap_err();
+        let error = log.append(kilobyte(next)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfSpace, "{mode:?}: {error}");
         drop(held);
-        log.append(value(next)).unwrap();
+        log.append(kilobyte(next)).unwrap();
     }
 }
 
@@ -131,7 +115,7 @@ fn a_blocked_append_goes_on_when_another_thread_makes_room() {
         let wait = OnFull::Block(Duration::from_secs(30));
         let log = place.open(options().io_mode(mode).on_full(OnFull::Reject)).unwrap();
         let mut next = 0;
-        while log.append(value(next)).is_ok() {
+        while log.append(kilobyte(next)).is_ok() {
             next += 1;
         }
         log.close().unwrap();
@@ -144,9 +128,9 @@ fn a_blocked_append_goes_on_when_another_thread_makes_room() {
                 }
                 other.delete_records(Offset::new(150)).unwrap();
             });
-            log.append(value(next)).unwrap();
+            log.append(kilobyte(next)).unwrap();
         });
-        assert_eq!(numbers(&log).last(), Some(&next));
+        assert_eq!(numbers_of(&log).last(), Some(&next));
     }
 }
 
@@ -156,9 +140,9 @@ fn a_blocked_append_is_refused_when_nobody_makes_room() {
         let place = ground.place();
         let wait = OnFull::Block(Duration::from_millis(120));
         let log = place.open(options().io_mode(mode).on_full(wait)).unwrap();
-        let refused = (0..).find_map(|number| log.append(value(number)).err()).unwrap();
+        let refused = (0..).find_map(|number| log.append(kilobyte(number)).err()).unwrap();
         assert_eq!(refused.kind(), ErrorKind::OutOfSpace);
-        let stored = numbers(&log);
+        let stored = numbers_of(&log);
         assert_eq!(stored, (0..stored.len() as u64).collect::<Vec<_>>());
     }
 }
@@ -177,7 +161,7 @@ fn a_budget_below_what_a_log_needs_is_refused_by_name() {
         // With what it says it needs, it takes records for ever.
         let log = place.open(least.on_full(OnFull::DropOldest)).unwrap();
         for number in 0..1000 {
-            log.append(value(number)).unwrap();
+            log.append(kilobyte(number)).unwrap();
         }
     }
 }

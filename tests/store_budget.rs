@@ -7,6 +7,7 @@ use forebay::{
     ErrorKind, FlushPolicy, IoMode, Log, LogOptions, OffsetSpec, OnFull, Store, StoreOptions,
 };
 use util::kind;
+use util::numbered::{kilobyte, numbers_of};
 use util::place::ways;
 
 const BUDGET: u64 = 1 << 20;
@@ -23,23 +24,6 @@ fn options(mode: IoMode) -> StoreOptions {
     Store::options().budget_bytes(BUDGET).reserve_bytes(32 << 10).logs(logs(mode))
 }
 
-fn value(number: u64) -> Vec<u8> {
-    let mut value = vec![b'.'; 1000];
-    value[..8].copy_from_slice(&number.to_be_bytes());
-    value
-}
-
-fn numbers(log: &Log) -> Vec<u64> {
-    let mut found = Vec::new();
-    for batch in log.reader(OffsetSpec::Earliest).unwrap() {
-        for record in batch.unwrap().records() {
-            let record = record.unwrap();
-            found.push(u64::from_be_bytes(record.value()[..8].try_into().unwrap()));
-        }
-    }
-    found
-}
-
 #[test]
 fn logs_that_may_drop_share_the_budget_and_the_oldest_goes_first() {
     for (mode, ground) in ways() {
@@ -53,7 +37,7 @@ fn logs_that_may_drop_share_the_budget_and_the_oldest_goes_first() {
         for number in 0..2000_u64 {
             let which = usize::try_from(number * 7 % 11 % 7).unwrap();
             let log = store.log(&format!("log-{which}")).unwrap();
-            log.append(value(ends[which])).unwrap();
+            log.append(kilobyte(ends[which])).unwrap();
             ends[which] += 1;
             assert!(place.taken() <= BUDGET, "{mode:?} {number}: {} taken", place.taken());
         }
@@ -63,7 +47,7 @@ fn logs_that_may_drop_share_the_budget_and_the_oldest_goes_first() {
         for (which, end) in ends.iter().enumerate() {
             let log = store.log(&format!("log-{which}")).unwrap();
             let start = u64::try_from(log.log_start_offset().get()).unwrap();
-            assert_eq!(numbers(&log), (start..*end).collect::<Vec<_>>());
+            assert_eq!(numbers_of(&log), (start..*end).collect::<Vec<_>>());
             kept += end - start;
         }
         assert!(kept > 300, "only {kept} records are left in 1 MiB");
@@ -81,7 +65,7 @@ fn the_lower_priority_gives_way_and_never_the_higher() {
             .unwrap();
         let (debug, alarm) = (store.log("debug").unwrap(), store.log("alarm").unwrap());
         let fill = |log: &Log, count: u64| -> Vec<forebay::Result<()>> {
-            (0..count).map(|number| log.append(value(number)).map(drop)).collect()
+            (0..count).map(|number| log.append(kilobyte(number)).map(drop)).collect()
         };
         assert!(fill(&alarm, 200).iter().all(Result::is_ok));
         assert!(fill(&debug, 1500).iter().all(Result::is_ok));
@@ -103,18 +87,18 @@ fn who_must_not_drop_is_refused_and_loses_nothing_to_others() {
             .unwrap();
         let strict = store.log("strict").unwrap();
         let mut next = 0;
-        while strict.append(value(next)).is_ok() {
+        while strict.append(kilobyte(next)).is_ok() {
             next += 1;
         }
         assert!(next > 500);
-        let error = strict.append(value(next)).unwrap_err();
+        let error = strict.append(kilobyte(next)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfSpace);
         assert!(error.to_string().contains("the budget of the store"), "{error}");
         // There is nothing of its own to drop, and nothing of another's that it may.
         let cheap = store.log("cheap");
-        let refused = cheap.and_then(|cheap| cheap.append(value(0)));
+        let refused = cheap.and_then(|cheap| cheap.append(kilobyte(0)));
         assert_eq!(kind(refused), ErrorKind::OutOfSpace);
-        assert_eq!(numbers(&strict), (0..next).collect::<Vec<_>>());
+        assert_eq!(numbers_of(&strict), (0..next).collect::<Vec<_>>());
         assert!(place.taken() <= BUDGET);
         // Flushing, committing and deleting work all the same.
         store.flush().unwrap();
@@ -125,7 +109,7 @@ fn who_must_not_drop_is_refused_and_loses_nothing_to_others() {
         drop(consumer);
         store.maintain().unwrap();
         strict.delete_records(forebay::Offset::new(200)).unwrap();
-        strict.append(value(next)).unwrap();
+        strict.append(kilobyte(next)).unwrap();
         assert!(place.taken() <= BUDGET);
     }
 }
@@ -137,7 +121,7 @@ fn what_is_deleted_and_still_held_counts_in_the_store_until_it_is_let_go() {
         let store = place.open_store(options(mode)).unwrap();
         let log = store.log("engine").unwrap();
         for number in 0..200 {
-            log.append(value(number)).unwrap();
+            log.append(kilobyte(number)).unwrap();
         }
         let held = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
         let before = store.stats();
