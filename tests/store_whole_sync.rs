@@ -280,3 +280,33 @@ fn a_flush_waits_for_logs_that_others_are_just_asking_for() {
         assert!(missed.is_none(), "{mode:?}: {missed:?}");
     }
 }
+
+/// Threads that flush many logs at once each lead the flush of some and wait for nobody meanwhile.
+#[test]
+fn threads_that_flush_the_same_many_logs_do_not_wait_for_each_other_for_ever() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let store = options(mode).open_on(&disk, DIR).unwrap();
+        let logs: Vec<_> = (0..MANY).map(|n| store.log(&format!("log-{n}")).unwrap()).collect();
+        let (told, ended) = std::sync::mpsc::channel();
+        for thread in 0..3 {
+            let (store, mut logs, told) = (store.clone(), logs.clone(), told.clone());
+            std::thread::spawn(move || {
+                // Not all in the same order.
+                logs.rotate_left(thread * 13);
+                for _ in 0..100 {
+                    for log in &logs {
+                        log.append("21.5 C").unwrap();
+                    }
+                    store.flush().unwrap();
+                    assert!(logs.iter().all(|log| log.durable_offset() > Offset::ZERO));
+                }
+                told.send(()).unwrap();
+            });
+        }
+        drop(told);
+        for _ in 0..3 {
+            ended.recv_timeout(Duration::from_secs(120)).expect("a thread hangs or failed");
+        }
+    }
+}

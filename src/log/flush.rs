@@ -127,7 +127,7 @@ pub(crate) fn flush_together(
     whole: &dyn LockedDir,
 ) -> Result<()> {
     let mut first = Ok(());
-    let mut shared = Vec::new();
+    let (mut shared, mut alone) = (Vec::new(), Vec::new());
     for log in logs.iter().filter(|log| log.log_end_offset() > log.durable_offset()) {
         if log.group.try_lead() {
             match log.begin_flush() {
@@ -141,7 +141,9 @@ pub(crate) fn flush_together(
             }
             log.group.end();
         }
-        first = first.and(log.flush_until(log.log_end_offset()).map(drop));
+        // Later: who leads the flush of some logs waits for nobody, so that no two who do it in
+        // another order wait for each other for ever.
+        alone.push(log);
     }
     let synced = match shared.is_empty() {
         true => Ok(()),
@@ -167,6 +169,9 @@ pub(crate) fn flush_together(
         };
         log.group.end();
         first = first.and(done);
+    }
+    for log in alone {
+        first = first.and(log.flush_until(log.log_end_offset()).map(drop));
     }
     first
 }
