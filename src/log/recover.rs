@@ -167,6 +167,9 @@ fn restore_tails(env: &Env, state: &State, report: &mut RecoveryReport) -> Resul
         let mut found = vec![0; tail.bytes.len()];
         let read = file.read_at(tail.position, &mut found).map_err(failed)?;
         if read == found.len() && found == tail.bytes {
+            // A recovery that died may have put it back and not synced it; what is set aside next
+            // is not written again.
+            file.sync_all().map_err(failed)?;
             continue;
         }
         let mut position = tail.position;
