@@ -114,6 +114,43 @@ fn options(mode: IoMode, logs: usize) -> StoreOptions {
         .max_mapped_bytes(u64::MAX)
 }
 
+/// What a bare `pwrite` costs as often to as many files in turn, and to one: the files exist and
+/// have their blocks, as segments do.
+fn bare_turns(dir: &Path, count: usize) {
+    use std::os::unix::fs::FileExt;
+    let (room, bytes) = (8192, [b'x'; 170]);
+    fs::create_dir_all(dir).unwrap();
+    let files: Vec<_> = (0..count)
+        .map(|n| {
+            let file = fs::File::create(dir.join(format!("bare-{n}"))).unwrap();
+            file.write_all_at(&vec![0; room], 0).unwrap();
+            file
+        })
+        .collect();
+    let appends = 40 * count;
+    let write = |n: usize, file: &fs::File| {
+        let position = n * bytes.len() % (room - bytes.len());
+        file.write_all_at(&bytes, position as u64).unwrap();
+    };
+    let per_append = |start: Instant| start.elapsed().as_nanos() as f64 / appends as f64;
+    let in_turn = || {
+        let start = Instant::now();
+        (0..appends).for_each(|n| write(n / count, &files[n % count]));
+        per_append(start)
+    };
+    let to_one = || {
+        let start = Instant::now();
+        (0..appends).for_each(|n| write(n, &files[0]));
+        per_append(start)
+    };
+    let pair = pairs(2, in_turn, to_one);
+    println!(
+        "| 170 B, bare pwrite, {count} files in turn | {:.0} | {:.0} | {:.2} | |",
+        pair.log, pair.limit, pair.ratio
+    );
+    (0..count).for_each(|n| fs::remove_file(dir.join(format!("bare-{n}"))).unwrap());
+}
+
 /// In a process of its own: appends to all logs of a new store in turn, and to one.
 fn turns(dir: &Path, mode: IoMode) {
     let limit = Command::new("sh").args(["-c", "ulimit -n"]).output().unwrap().stdout;
@@ -121,6 +158,10 @@ fn turns(dir: &Path, mode: IoMode) {
     // By position the checkpoint has a descriptor too.
     let each = if mode == IoMode::Mapped { 1 } else { 2 };
     let count = LOGS.min((limit - DESCRIPTORS_BESIDE) / each);
+    if mode == IoMode::Positioned {
+        bare_turns(&dir.join("bare"), count);
+        fs::remove_dir(dir.join("bare")).unwrap();
+    }
     let store = options(mode, count).open(dir).unwrap();
     let start = Instant::now();
     let logs: Vec<_> = (0..count).map(|log| store.log(&name(log)).unwrap()).collect();

@@ -24,6 +24,16 @@ fn options(mode: IoMode) -> StoreOptions {
     Store::options().max_open_logs(100).logs(logs(mode).flush(FlushPolicy::Manual))
 }
 
+/// Whatever a power cut brings back, the next open counts no less.
+fn assert_enough_counted(disk: &Disk, mode: IoMode, what: &str) {
+    for keep in [Keep::None, Keep::All] {
+        let cut = disk.power_cut(keep);
+        let store = options(mode).open_on(&cut, DIR).unwrap();
+        let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
+        assert!(counted >= used, "{what} {keep:?}: {counted} of {used}");
+    }
+}
+
 fn fault(on: CallKind, name: &str, errno: i32) -> Fault {
     Fault { on, name: Some(name.to_owned()), after: 0, times: 1, errno }
 }
@@ -166,12 +176,7 @@ fn what_a_store_knows_survives_although_a_killed_process_had_just_replaced_its_c
                 log.append(vec![7; 1500]).unwrap();
                 log.flush().unwrap();
             }
-            for keep in [Keep::None, Keep::All] {
-                let cut = disk.power_cut(keep);
-                let store = options(mode).open_on(&cut, DIR).unwrap();
-                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
-                assert!(counted >= used, "{mode:?} {nth} {keep:?}: {counted} of {used}");
-            }
+            assert_enough_counted(&disk, mode, &format!("{mode:?} {nth}"));
         }
     }
 }
@@ -210,20 +215,10 @@ fn a_store_never_counts_less_than_a_power_cut_brings_back() {
             let log = store.log("new").unwrap();
             log.append("x").unwrap();
             log.flush().unwrap();
-            for keep in [Keep::None, Keep::All] {
-                let cut = disk.power_cut(keep);
-                let store = options(mode).open_on(&cut, DIR).unwrap();
-                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
-                assert!(counted >= used, "{mode:?} {nth} {keep:?}: {counted} of {used}");
-            }
+            assert_enough_counted(&disk, mode, &format!("{mode:?} {nth}"));
             drop(log);
             store.close().unwrap();
-            for keep in [Keep::None, Keep::All] {
-                let cut = disk.power_cut(keep);
-                let store = options(mode).open_on(&cut, DIR).unwrap();
-                let (counted, used) = (store.stats().disk_bytes, cut.used_bytes(DIR));
-                assert!(counted >= used, "closed {mode:?} {nth} {keep:?}: {counted} of {used}");
-            }
+            assert_enough_counted(&disk, mode, &format!("closed {mode:?} {nth}"));
         }
     }
 }

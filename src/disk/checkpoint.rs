@@ -81,7 +81,7 @@ impl<S: Slot> Checkpoint<S> {
         let length = AREAS * SLOTS * loaded.slot_bytes;
         let opened = env.storage.open(&path, Access::ReadWrite).ok();
         let usable = opened.filter(|file| {
-            loaded.slot_bytes >= least_slot_bytes(env)
+            loaded.slot_bytes >= least_slot_bytes(env.torn_bytes.is_some())
                 && file.len().is_ok_and(|found| found == length as u64)
         });
         let (Some(file), Some(newest)) = (usable, &loaded.state) else {
@@ -126,7 +126,7 @@ impl<S: Slot> Checkpoint<S> {
         let path = env.dir.join(S::FILE);
         let mut buffer = Vec::new();
         state.encode(number + 1, &mut buffer);
-        let mut slot_bytes = slot_bytes.max(least_slot_bytes(env));
+        let mut slot_bytes = slot_bytes.max(least_slot_bytes(env.torn_bytes.is_some()));
         while buffer.len() > slot_bytes {
             slot_bytes *= 2;
         }
@@ -346,14 +346,13 @@ impl Unsettled {
 }
 
 /// Areas lie further apart than what a medium that tears takes around a rewritten sector.
-fn least_slot_bytes(env: &Env) -> usize {
-    env.torn_bytes.map_or(CHECKPOINT_SLOT_BYTES, |_| TORN_BYTES_MAX / SLOTS)
+fn least_slot_bytes(tears: bool) -> usize {
+    if tears { TORN_BYTES_MAX / SLOTS } else { CHECKPOINT_SLOT_BYTES }
 }
 
 /// What a new checkpoint's file takes.
 pub(crate) fn least_bytes(tears: bool) -> u64 {
-    let slot = if tears { TORN_BYTES_MAX / SLOTS } else { CHECKPOINT_SLOT_BYTES };
-    (AREAS * SLOTS * slot) as u64
+    (AREAS * SLOTS * least_slot_bytes(tears)) as u64
 }
 
 #[cfg(test)]

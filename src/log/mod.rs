@@ -138,8 +138,7 @@ pub struct Log {
     pub(crate) inner: Arc<Inner>,
     /// What has to live as long as a handle does: of a log with a thread of its own, which holds
     /// the log too, what closes it with the last one; of a log in a store, that.
-    #[allow(dead_code, reason = "only its drop counts")]
-    pub(crate) keeper: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) _keeper: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What all handles of one log share.

@@ -138,7 +138,7 @@ impl Log {
             return Ok(self);
         }
         let closer = Background::start(&self.inner)?;
-        Ok(Log { keeper: Some(closer), ..self })
+        Ok(Log { _keeper: Some(closer), ..self })
     }
 }
 
@@ -296,7 +296,7 @@ fn assemble(
         options,
         meta,
     };
-    Log { inner: Arc::new(inner), keeper: None }
+    Log { inner: Arc::new(inner), _keeper: None }
 }
 
 /// How far a power cut may reach around a rewritten sector, and why.

@@ -203,7 +203,7 @@ impl Log {
         let files = inner.files();
         let log_end_offset = inner.log_end_offset();
         let tally = &inner.tally;
-        let archived = inner.handed_over.stats();
+        let (archived, dropped) = (inner.handed_over.stats(), inner.dropped());
         let (memory_bytes, memory_bytes_max) = inner.memory_now();
         LogStats {
             memory_bytes,
@@ -231,8 +231,8 @@ impl Log {
             bytes_archived: archived.bytes,
             archive_failures: archived.failures,
             archive_error: archived.error,
-            records_dropped: tally.records_dropped.load(Ordering::Relaxed),
-            bytes_dropped: tally.bytes_dropped.load(Ordering::Relaxed),
+            records_dropped: dropped.records,
+            bytes_dropped: dropped.bytes,
             io_mode: if inner.env.mapped { IoMode::Mapped } else { IoMode::Positioned },
             poisoned: inner.failure.get().cloned(),
             recovery: inner.recovery.clone(),

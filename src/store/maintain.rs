@@ -78,9 +78,7 @@ impl Store {
             }
         }
     }
-}
 
-impl Store {
     /// Applies retention to all logs, those that nobody touches too: see
     /// [`Log::apply_retention`](crate::Log::apply_retention).
     ///

@@ -241,7 +241,7 @@ impl StoreInner {
 
     /// A handle of an open log, which keeps the store open too.
     fn handle(self: &Arc<StoreInner>, log: &Arc<Inner>) -> Log {
-        Log { inner: Arc::clone(log), keeper: Some(Arc::clone(self) as _) }
+        Log { inner: Arc::clone(log), _keeper: Some(Arc::clone(self) as _) }
     }
 
     fn close(&self) -> Result<()> {

@@ -4,15 +4,12 @@
 //! leave the store, be one of its own files, or be the same as another's where case is ignored
 //! never comes to the filesystem.
 
+use crate::disk::names::{NEW_SUFFIX, STORE_CHECKPOINT, STORE_META};
 use crate::words::error::{Error, Result};
 use crate::words::name::{check_name, shown};
 
-/// Files that lie in a store's own directory.
-pub(crate) const LOCK: &str = "store.lock";
-/// See [`LOCK`].
-pub(crate) const META: &str = "store.meta";
-/// See [`LOCK`].
-pub(crate) const CHECKPOINT: &str = "store.checkpoint";
+/// Reserved: what a lock file of a store would be called. Its directory carries the lock.
+const LOCK: &str = "store.lock";
 
 /// The highest number of a partition: Kafka's is a signed 32-bit number.
 pub(crate) const PARTITION_MAX: u32 = i32::MAX.unsigned_abs();
@@ -87,7 +84,7 @@ impl LogName {
 /// Refuses what no log of a store can be called.
 pub(crate) fn check_log_name(name: &str) -> Result<()> {
     check_name("log", name)?;
-    let own = [LOCK, META, CHECKPOINT];
+    let own = [LOCK, STORE_META, STORE_CHECKPOINT];
     // The files these are made in, too.
     let folded = name.to_ascii_lowercase();
     let base = folded.strip_suffix(NEW_SUFFIX).unwrap_or(&folded);
@@ -97,9 +94,6 @@ pub(crate) fn check_log_name(name: &str) -> Result<()> {
     }
     Ok(())
 }
-
-/// What a file has behind its name until it is whole.
-const NEW_SUFFIX: &str = ".new";
 
 #[cfg(test)]
 mod tests {
