@@ -1,0 +1,275 @@
+//! What `blocks run` does: records what a real ext4 writes to its disk, puts that disk into states
+//! that a power cut may leave, mounts each, and judges what is there.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::block_disk::{Block, BlockDisk};
+use super::campaign::{Way, home};
+use super::model::SECTOR;
+use super::real::{Kind, Mounted};
+use super::recording::{Task, command, wait};
+use super::states::recover;
+use crate::lines::Told;
+use crate::probe::{Options, Plant};
+use crate::{Random, mix};
+
+const DISK_BYTES: u64 = 16 << 20;
+/// States of one recording.
+const STATES_EACH: u64 = 150;
+/// States within which a planted fault has to be found.
+const PLANTED_MAX: u64 = 8 * STATES_EACH;
+/// Broken laws that are printed; all are counted.
+const SHOWN: u64 = 8;
+
+/// What was recorded on one kind of filesystem.
+struct Recording {
+    base: Vec<u8>,
+    trace: Vec<Block>,
+    refused: bool,
+}
+
+#[derive(Default)]
+struct Counts {
+    judged: u64,
+    refused: u64,
+    unmounted: u64,
+    recordings: u64,
+    writes: u64,
+    flushes: u64,
+    bad: u64,
+}
+
+struct Bench {
+    home: PathBuf,
+    bases: Vec<(Kind, Vec<u8>)>,
+    seen: HashSet<u64>,
+    counts: Counts,
+}
+
+/// Everything; whether no law was broken and every planted fault was found.
+pub fn run(states: u64) -> io::Result<bool> {
+    let from = Instant::now();
+    let home = home("blocks")?;
+    let ended = campaign(&home, states, from);
+    fs::remove_dir_all(&home)?;
+    ended
+}
+
+fn campaign(home: &Path, states: u64, from: Instant) -> io::Result<bool> {
+    let mut bench = Bench {
+        home: home.to_owned(),
+        bases: Vec::new(),
+        seen: HashSet::new(),
+        counts: Counts::default(),
+    };
+    for number in 0..4 {
+        let kind = Kind::number(number);
+        bench.bases.push((kind, kind.make(DISK_BYTES, home)?));
+    }
+    let planted = [false, true].map(|flushes| bench.planted(flushes));
+    let [early, ignored] = planted.map(|found| found.transpose());
+    let (early, ignored) = (early.transpose()?, ignored.transpose()?);
+    bench.counts = Counts::default();
+    bench.seen.clear();
+    for number in 0.. {
+        let left = states.saturating_sub(bench.counts.judged);
+        if left == 0 {
+            break;
+        }
+        // Each fifth of them has one write refused.
+        bench.round(number, STATES_EACH.min(left), number % 5 == 4)?;
+    }
+    let counts = &bench.counts;
+    let found = |states: Option<u64>| match states {
+        Some(states) => states.to_string(),
+        None => format!("NOT within {PLANTED_MAX}"),
+    };
+    println!(
+        "blocks: {} distinct states of ext4 ({} of them after a block write that was refused, \
+         {} of these not mountable); {} recordings, {} block writes, {} flushes; planted faults \
+         found after {}, {} states; broken laws: {}; {:.0} s",
+        counts.judged,
+        counts.refused,
+        counts.unmounted,
+        counts.recordings,
+        counts.writes,
+        counts.flushes,
+        found(early),
+        found(ignored),
+        counts.bad,
+        from.elapsed().as_secs_f64()
+    );
+    Ok(counts.bad == 0 && early.is_some() && ignored.is_some())
+}
+
+impl Bench {
+    /// One way to write on one kind of ext4, and so many states of its disk.
+    fn round(&mut self, number: u64, states: u64, refuse: bool) -> io::Result<()> {
+        let way = real_way(number);
+        let mut random = Random::new(number);
+        let refuse = refuse.then(|| random.below(120));
+        let kind = self.bases[(number / 12 % 4) as usize].0;
+        let recording = self.record(kind, &way, refuse)?;
+        let name = kind.name();
+        for _ in 0..states {
+            let Some(bad) = self.state(&recording, kind, &way.options, &mut random)? else {
+                continue;
+            };
+            self.counts.judged += 1;
+            self.counts.refused += u64::from(recording.refused);
+            if bad.is_empty() {
+                continue;
+            }
+            self.counts.bad += 1;
+            if self.counts.bad <= SHOWN {
+                println!("BAD {} | {name} {:?} refused {refuse:?}", bad.join(" | "), way.options);
+            }
+        }
+        Ok(())
+    }
+
+    /// States until a planted fault is found: a writer that acknowledges what it did not flush, or
+    /// a disk that ignores flushes.
+    fn planted(&mut self, ignores_flushes: bool) -> io::Result<Option<u64>> {
+        let mut states = 0;
+        for number in 0..PLANTED_MAX / STATES_EACH {
+            let mut way = real_way(number);
+            let kind = self.bases[(number % 4) as usize].0;
+            way.options.plant = (!ignores_flushes).then_some(Plant::NoFlush);
+            let mut recording = self.record(kind, &way, None)?;
+            if ignores_flushes {
+                recording.trace.retain(|block| !matches!(block, Block::Flush));
+            }
+            way.options.plant = None;
+            let mut random = Random::new(number);
+            for _ in 0..STATES_EACH {
+                let found = self.state(&recording, kind, &way.options, &mut random)?;
+                let Some(bad) = found else { continue };
+                states += 1;
+                if !bad.is_empty() {
+                    return Ok(Some(states));
+                }
+            }
+        }
+        let what = match ignores_flushes {
+            true => "a disk that ignores flushes",
+            false => "a writer that acknowledges what it did not flush",
+        };
+        println!("BAD not found within {states} states: {what}");
+        Ok(None)
+    }
+
+    fn record(&mut self, kind: Kind, way: &Way, refuse: Option<u64>) -> io::Result<Recording> {
+        let (under, top) = (self.home.join("under"), self.home.join("recorded"));
+        let base = self.bases.iter().find(|(of, _)| *of == kind).map(|(_, base)| base.clone());
+        let base = base.unwrap_or_default();
+        let disk = BlockDisk::mount(base, &under, &top, way.setup.write_out_every)?;
+        let mounted = Mounted::mount(&disk.path(), kind, &top)?;
+        let base = disk.begin(refuse);
+        let mut command = command(&top, &way.options, Task::Write)?;
+        command.stdout(disk.said()?);
+        let child = command.spawn()?;
+        drop(command);
+        let status = wait(child)?;
+        disk.power_off();
+        mounted.unmount()?;
+        let trace = disk.finish()?;
+        let count = |is: fn(&Block) -> bool| trace.iter().filter(|block| is(block)).count() as u64;
+        let refused = count(|block| matches!(block, Block::Refused)) > 0;
+        self.counts.recordings += 1;
+        self.counts.writes += count(|block| matches!(block, Block::Write(..)));
+        self.counts.flushes += count(|block| matches!(block, Block::Flush));
+        // A write of a map that the device refuses may end its writer by a signal.
+        if !matches!(status, Some(0 | 3)) && !refused {
+            self.counts.bad += 1;
+            println!("BAD V13 the writer ended with {status:?} | {:?}", way.options);
+        }
+        Ok(Recording { base, trace, refused })
+    }
+
+    /// Judges a state by chance; `None` if it was judged before, or cannot be mounted because a
+    /// write was refused.
+    fn state(
+        &mut self,
+        recording: &Recording,
+        kind: Kind,
+        options: &Options,
+        random: &mut Random,
+    ) -> io::Result<Option<Vec<String>>> {
+        let (image, told) = cut(recording, random);
+        let lines = told.to_lines();
+        let hash = image.as_chunks::<8>().0.iter().chain(lines.as_bytes().as_chunks::<8>().0);
+        let hash = hash.fold(options.seed, |sum, word| mix(sum ^ u64::from_le_bytes(*word)));
+        if !self.seen.insert(hash) {
+            return Ok(None);
+        }
+        let path = self.home.join("state.img");
+        let file = fs::File::options().write(true).create(true).truncate(false).open(&path)?;
+        file.write_all_at(&image, 0)?;
+        drop(file);
+        let mounted = match Mounted::mount(&path, kind, &self.home.join("state")) {
+            Ok(mounted) => mounted,
+            Err(_) if recording.refused => {
+                self.counts.unmounted += 1;
+                return Ok(None);
+            }
+            Err(error) => return Ok(Some(vec![format!("not mountable: {error}")])),
+        };
+        let bad = recover(mounted.dir(), &told, options);
+        mounted.unmount()?;
+        Ok(Some(bad))
+    }
+}
+
+/// A way to write in which a log is mapped as it would be anyway.
+fn real_way(number: u64) -> Way {
+    let mut way = Way::number(number);
+    way.options.segment_bytes = 32 << 10;
+    way.options.records = 120;
+    way
+}
+
+/// The disk at some moment: what was flushed is there, of the rest each sector by chance; and what
+/// had been said by then.
+fn cut(recording: &Recording, random: &mut Random) -> (Vec<u8>, Told) {
+    let trace = &recording.trace;
+    let at = random.below(trace.len() as u64 + 1) as usize;
+    let flushed = trace[..at].iter().rposition(|block| matches!(block, Block::Flush)).unwrap_or(0);
+    let loose: Vec<usize> =
+        (flushed..at).filter(|n| matches!(trace[*n], Block::Write(..))).collect();
+    let percent = [0, 10, 50, 90, 100][random.below(5) as usize];
+    // Or one write alone is kept or missing, or those that came first.
+    let shape = random.below(6);
+    let one = loose.get(random.below(loose.len().max(1) as u64) as usize).copied();
+    let mut image = recording.base.clone();
+    let mut told = Told::default();
+    for (n, block) in trace[..at].iter().enumerate() {
+        match block {
+            Block::Line(line) => told.add(line),
+            Block::Flush | Block::Refused => {}
+            Block::Write(start, bytes) if n < flushed => {
+                image[*start..start + bytes.len()].copy_from_slice(bytes);
+            }
+            Block::Write(start, bytes) => {
+                for (n_sector, sector) in bytes.chunks(SECTOR).enumerate() {
+                    let kept = match shape {
+                        0 => Some(n) == one,
+                        1 => Some(n) != one,
+                        2 => one.is_some_and(|one| n < one || n == one && random.below(2) == 0),
+                        _ => random.below(100) < percent,
+                    };
+                    if kept {
+                        let start = start + n_sector * SECTOR;
+                        image[start..start + sector.len()].copy_from_slice(sector);
+                    }
+                }
+            }
+        }
+    }
+    (image, told)
+}
