@@ -2,8 +2,9 @@
 #
 # The programs are those of tests/campaign/rig: they need root, /dev/fuse, and for ext4 loop devices
 # and mkfs.ext4. Where they may not mount, they say so, and nothing was done. What breaks a law is
-# printed; with RIG_KEEP=DIRECTORY in the environment, crashfs keeps such states there. Files lie in
-# /dev/shm, or in RIG_DIR, which has to lie in memory or on ext4 or xfs, as logs are mapped there.
+# printed; with RIG_KEEP=DIRECTORY in the environment, crashfs keeps such states there. RIG_SECONDS
+# bounds a run by time as well. Files lie in /dev/shm, or in RIG_DIR, which has to lie in memory or
+# on ext4 or xfs, as logs are mapped there.
 
 power_may() { # PROGRAM
   [[ $(id -u) -eq 0 ]] || { echo "$1: mounting needs root: nothing was done"; return 1; }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay::{IoMode, Media};
 
@@ -112,9 +112,15 @@ impl Bench {
         let recording = record(start, &way.options, task, &way.setup, &self.mounted)?;
         self.counts.recordings += 1;
         self.counts.changes += recording.trace.len() as u64;
-        // A map of what cannot be read ends its process by a signal, which is documented.
-        let may_die = way.setup.bad.is_some() && way.options.mode == IoMode::Mapped;
-        if !matches!(recording.status, Some(0 | 3)) && !may_die {
+        // Who is hurt may be refused for good; and a map of what cannot be read ends its process
+        // by a signal, which is documented.
+        let Setup { faults, space, bad, .. } = &way.setup;
+        let is_fine = match recording.status {
+            Some(0) => true,
+            Some(3) => !faults.is_empty() || space.is_some(),
+            _ => bad.is_some() && way.options.mode == IoMode::Mapped,
+        };
+        if !is_fine {
             let status = recording.status;
             self.broken(way, None, &[format!("V13 the writer ended with {status:?}")], None)?;
         }
@@ -183,6 +189,14 @@ pub fn home(name: &str) -> io::Result<PathBuf> {
     Ok(home)
 }
 
+/// Whether a campaign has to end before its count: after RIG_SECONDS of the environment, or else
+/// after a bound of its own.
+pub fn enough(from: Instant, bound: Option<Duration>) -> bool {
+    let asked = env::var("RIG_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let bound = asked.map(Duration::from_secs).or(bound);
+    bound.is_some_and(|bound| from.elapsed() > bound)
+}
+
 /// Everything; whether no law was broken and every planted fault was found.
 pub fn run(states: u64) -> io::Result<bool> {
     let from = Instant::now();
@@ -195,7 +209,7 @@ pub fn run(states: u64) -> io::Result<bool> {
 fn campaign(home: &Path, states: u64, from: Instant) -> io::Result<bool> {
     let found = planted::find(&home.join("planted"))?;
     let mut bench = Bench::new(home)?;
-    enumerate(&mut bench, states)?;
+    enumerate(&mut bench, states, from)?;
     let cut = bench.judged();
     faults::hurt(&mut bench, states.div_ceil(25))?;
     faults::lie(&mut bench, states.div_ceil(50))?;
@@ -220,11 +234,11 @@ fn campaign(home: &Path, states: u64, from: Instant) -> io::Result<bool> {
 }
 
 /// Cuts every way to write before every change, in rounds, until so many states were judged.
-fn enumerate(bench: &mut Bench, states: u64) -> io::Result<()> {
+fn enumerate(bench: &mut Bench, states: u64, from: Instant) -> io::Result<()> {
     const WAYS: u64 = 24;
     for number in 0.. {
         let left = states.saturating_sub(bench.judged());
-        if left == 0 {
+        if left == 0 || enough(from, None) {
             break;
         }
         let way = Way::number(number);

@@ -73,12 +73,20 @@ pub struct Mounted {
 impl Mounted {
     /// Mounts what a file holds at `dir`. The kernel commits its journal only when it is asked to.
     pub fn mount(file: &Path, kind: Kind, dir: &Path) -> io::Result<Mounted> {
+        Mounted::mount_as(file, kind, dir, libc::MS_NOATIME)
+    }
+
+    /// Mounts it for reading; its journal is replayed all the same.
+    pub fn mount_to_read(file: &Path, kind: Kind, dir: &Path) -> io::Result<Mounted> {
+        Mounted::mount_as(file, kind, dir, libc::MS_RDONLY)
+    }
+
+    fn mount_as(file: &Path, kind: Kind, dir: &Path, flags: u64) -> io::Result<Mounted> {
         fs::create_dir_all(dir)?;
         let (device, path) = attach(file)?;
         let data = if kind.writeback { "writeback" } else { "ordered" };
         let options = c_string(format!("commit=1000,data={data}").as_bytes())?;
         let (from, to) = (c_string(path.as_bytes())?, c_string(dir.as_os_str().as_bytes())?);
-        let flags = libc::MS_NOATIME;
         // SAFETY: four strings that end with NUL and live until the call has returned.
         let failed = unsafe {
             libc::mount(

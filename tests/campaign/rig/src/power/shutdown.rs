@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::campaign::{Way, home};
+use super::campaign::{Way, enough, home};
 use super::real::{Kind, Mounted};
 use super::recording::{Task, command, wait};
 use super::states::recover;
@@ -15,7 +15,7 @@ use crate::Random;
 use crate::lines::Told;
 use crate::probe::{Options, Plant};
 
-const DISK_BYTES: u64 = 16 << 20;
+const DISK_BYTES: u64 = 8 << 20;
 /// Cuts within which a planted fault has to be found.
 const PLANTED_MAX: u64 = 100;
 /// More than a writer gets to before the cut.
@@ -62,7 +62,7 @@ fn campaign(home: &Path, cuts: u64, from: Instant) -> io::Result<bool> {
     }
     let mut counts = Counts::default();
     for number in 0..cuts {
-        if from.elapsed() > ENOUGH {
+        if enough(from, Some(ENOUGH)) {
             break;
         }
         let (kind, base) = &bases[(number / 12 % 4) as usize];
