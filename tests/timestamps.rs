@@ -230,6 +230,33 @@ fn a_time_index_cut_at_a_page_is_made_anew() {
     }
 }
 
+/// I5: an index that was made anew under another interval reaches the device file by file: a cut
+/// leaves the one with the many entries beside a time index with few, or the other way round.
+#[test]
+fn indexes_of_two_intervals_change_no_answer() {
+    let written = |mode, ground: Ground, interval| {
+        let dir = ground.place();
+        let options = manual(mode).segment_bytes(8192).index_interval_bytes(interval);
+        let log = options.open_in(&dir).unwrap();
+        let time = |n: i64| 1_000_000 + n * 10 + (n * 7919) % 193;
+        let times: Vec<i64> = (0..480).map(time).collect();
+        append(&log, &times.chunks(2).map(<[i64]>::to_vec).collect::<Vec<_>>());
+        log.close().unwrap();
+        (dir, times)
+    };
+    for (mode, ground) in ways() {
+        for (interval, other) in [(100, 3000), (3000, 100), (500, 900)] {
+            let ((dir, times), (of_other, _)) =
+                (written(mode, ground, interval), written(mode, ground, other));
+            for name in indexes(&dir).iter().filter(|name| name.ends_with(".timeindex")) {
+                dir.write(name, of_other.read(name));
+            }
+            let log = small(mode).open_in(&dir).unwrap();
+            check(&log, &times, 0, &format!("{interval} and {other}, {mode:?}"));
+        }
+    }
+}
+
 /// Damaged batches: what is behind them is found all the same, and nothing that cannot be read.
 #[test]
 fn damaged_batches_are_passed_over() {

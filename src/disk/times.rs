@@ -1,12 +1,15 @@
 //! Finding a segment's records by their time.
 //!
 //! Floor 3. The time index is a cache (I5): what it says is believed where the batches it names
-//! bear it out. It then leaves one index interval to be walked; without it the segment is.
+//! bear it out. It then leaves what lies between two of its entries to be walked; without it the
+//! segment is.
 //!
 //! An entry says that no record up to its offset has a time above its own, and its offset is that
 //! of the first batch to reach it. One is added wherever an index entry is, if the time has risen
-//! since. So the first record at or above a time lies between the last two index entries at or
-//! below the first time entry that reaches it.
+//! since. So in the active segment, whose index is in memory, the first record at or above a time
+//! lies between the last two index entries at or below the first time entry that reaches it. Of a
+//! sealed one each file may have been written under another interval, of which a power cut kept
+//! one old and one new: there each entry is true, but one that is due between two may be missing.
 
 use crate::codec::decode::{RawRecords, resolve};
 use crate::codec::index::TimeEntry;
@@ -60,6 +63,10 @@ impl SegmentData {
             }
             let begin = match (above, point) {
                 (Some(above), _) if !self.bears_out(env, above)? => continue,
+                (Some(_), _) if sealed => match below {
+                    Some(below) => self.base + i64::from(below.offset),
+                    None => self.base,
+                },
                 (Some(above), _) => self.base + i64::from(above.offset) + -1,
                 // The last entry of a sealed segment's index reaches its highest time.
                 (None, _) if sealed => continue,
