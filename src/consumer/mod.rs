@@ -389,10 +389,12 @@ impl Consumer {
     /// Makes the commits so far survive a power cut. Blocks for one device flush.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io); the log is poisoned then (I8).
+    /// [`Io`](ErrorKind::Io); the log is poisoned then (I8). [`Poisoned`](ErrorKind::Poisoned)
+    /// after any failed sync, of records too: the device is not to be relied on.
     pub fn sync(&self) -> Result<()> {
         let inner = &*self.reader.log().inner;
         inner.check_open()?;
+        inner.check_refusal()?;
         inner.sync_checkpoint()
     }
 

@@ -117,9 +117,11 @@ impl World {
                     waiting.after -= 1;
                 } else {
                     waiting.times -= 1;
-                    // What is set aside is kept where that is possible, and told where not.
-                    let aside = call.path.extension().is_some_and(|kind| kind == "aside");
-                    model.sync_failed |= is_sync(call.kind) && !aside;
+                    // What is set aside is kept where that is possible, and told where not. So is
+                    // the copy of a segment that an open makes: without room the old file serves.
+                    let name = call.path.to_str().unwrap_or_default();
+                    let spare = name.ends_with(".aside") || name.ends_with(".log.new");
+                    model.sync_failed |= is_sync(call.kind) && !spare;
                     if waiting.times == 0 {
                         *armed = None;
                     }
