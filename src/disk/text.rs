@@ -52,7 +52,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-pub(super) fn to_text<T: Text>(what: &T) -> String {
+pub(crate) fn to_text<T: Text>(what: &T) -> String {
     let mut text = format!("format={}\n{}", T::FORMAT, what.lines());
     let checksum = crc32(text.as_bytes());
     text.push_str(&format!("{CHECKSUM}{checksum:08x}\n"));
@@ -60,7 +60,7 @@ pub(super) fn to_text<T: Text>(what: &T) -> String {
 }
 
 /// `Ok(None)` if the text is not whole.
-pub(super) fn parse<T: Text>(text: &str) -> Result<Option<T>> {
+pub(crate) fn parse<T: Text>(text: &str) -> Result<Option<T>> {
     let (body, checksum) = match text.rsplit_once(CHECKSUM) {
         Some((body, checksum)) => (body, Some(checksum)),
         None => (text, None),
