@@ -17,7 +17,7 @@ use crate::disk::space::{Space, blocks};
 use crate::disk::store_meta::StoreMeta;
 use crate::disk::store_state::{self, StoreState};
 use crate::disk::wear::PAGE_BYTES;
-use crate::disk::{Env, names, text};
+use crate::disk::{Env, names, sync_name_of, text};
 use crate::log::Inner;
 use crate::log::clock::LogClock;
 use crate::log::wear::Wear;
@@ -89,6 +89,8 @@ impl Durable {
         let meta = match found.meta {
             Some(meta) => meta,
             None => {
+                // Whoever made the directory may have died before its name was synced (I18).
+                sync_name_of(&**storage, dir)?;
                 let random = storage.random();
                 let failed = |error| Error::io("cannot get random bytes for an id", dir, error);
                 let store_id = LogId::from_bytes(random.map_err(failed)?);
@@ -229,9 +231,11 @@ impl Durable {
         {
             let mut parts = self.parts.lock();
             if let Some(logs) = logs {
-                parts.state.closed_bytes = logs;
-                parts.state.changing.clear();
-                parts.state.everything_changed = false;
+                // Logs that are noted still could not be synced: they stay to be measured.
+                if parts.state.everything_changed || parts.state.changing.is_empty() {
+                    parts.state.closed_bytes = logs;
+                    parts.state.everything_changed = false;
+                }
                 parts.state.clean = true;
             }
             // Nobody asks any more; the slot that says so is a page as well.

@@ -70,13 +70,7 @@ impl Store {
         let dirty: Vec<_> =
             self.inner.all_open_logs().into_iter().filter(|log| !log.is_flushed()).collect();
         self.inner.flush_logs(&dirty)?;
-        match self.inner.unflushed.lock().values().next() {
-            None => Ok(()),
-            Some(why) => {
-                let text = format!("a log could not be flushed when it was closed ({why})");
-                Err(Error::new(ErrorKind::Poisoned, text).at(&self.inner.dir))
-            }
-        }
+        self.inner.check_flushed()
     }
 
     /// Applies retention to all logs, those that nobody touches too: see
@@ -93,6 +87,17 @@ impl Store {
 }
 
 impl StoreInner {
+    /// Whether every log that was closed to make room was closed well.
+    pub(super) fn check_flushed(&self) -> Result<()> {
+        match self.unflushed.lock().values().next() {
+            None => Ok(()),
+            Some(why) => {
+                let text = format!("a log could not be flushed when it was closed ({why})");
+                Err(Error::new(ErrorKind::Poisoned, text).at(&self.dir))
+            }
+        }
+    }
+
     /// Flushes these logs, together if that is cheaper.
     pub(super) fn flush_logs(&self, logs: &[Arc<Inner>]) -> Result<()> {
         if logs.len() >= limits::DIRTY_LOGS_FOR_ONE_SYNC && self.medium.syncs_whole {

@@ -215,7 +215,9 @@ impl Store {
     ///
     /// # Errors
     /// The first error of closing a log, or that of the store's checkpoint; all are closed all the
-    /// same.
+    /// same. [`Poisoned`](ErrorKind::Poisoned) if a log was closed for another one before, that
+    /// failed, and nobody has opened it since: when it is opened again,
+    /// [`Log::recovery`](crate::Log::recovery) and its durable offset say what is there.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -266,7 +268,7 @@ impl StoreInner {
         let logs = self.space.named().saturating_sub(own);
         let marked = self.durable.close(&self.clock, first.is_ok().then_some(logs));
         self.lock.unlock();
-        first.and(marked)
+        first.and(marked).and_then(|()| self.check_flushed())
     }
 }
 

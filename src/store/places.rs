@@ -154,20 +154,19 @@ impl StoreInner {
     }
 
     /// After an opening that failed: takes note of what the log takes now, and forgets one that
-    /// never was.
+    /// never was. What it took back is not synced, and would be there again after a power cut: the
+    /// log stays one that has to be measured.
     fn undo_enter(&self, slot: &Arc<Slot>, state: &mut SlotState) {
         let dir = log_dir(&self.dir, slot);
         // Only an empty directory goes.
         if self.storage.remove_dir(&dir).is_ok() {
             state.gone = true;
             self.table.lock().remove(slot);
+            if self.sync_names().is_ok() {
+                self.durable.leave(&slot.dir_name, 0);
+            }
         }
         state.bytes = measure(&*self.storage, &dir).ok();
-        if let Some(bytes) = state.bytes {
-            self.durable.leave(&slot.dir_name, bytes);
-        } else if state.gone {
-            self.durable.leave(&slot.dir_name, 0);
-        }
     }
 
     /// Closes a log whose slot is locked, if it is open; nothing else.

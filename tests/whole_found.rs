@@ -1,0 +1,136 @@
+//! What workloads on a whole store have found, as tests of their own (`tests/whole.rs`).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+use std::sync::{Arc, Mutex};
+
+use forebay::simulation::{CallKind, Disk, Fault, Keep, Profile};
+use forebay::{ErrorKind, FlushPolicy, IoMode, Log, Store, StoreOptions};
+
+const EIO: i32 = 5;
+
+fn one_at_a_time() -> StoreOptions {
+    Store::options().max_open_logs(1).logs(Log::options().flush(FlushPolicy::Manual))
+}
+
+/// A log that gave its place to another one, and could not be closed well for it.
+fn evicted(disk: &Disk, on: CallKind, name: &str) -> Store {
+    let store = one_at_a_time().open_on(disk, "/store").unwrap();
+    let log = store.log("first").unwrap();
+    log.append("a record").unwrap();
+    drop(log);
+    let name = Some(name.to_owned());
+    disk.fail(Fault { on, name, after: 0, times: 1, errno: EIO });
+    store.log("second").unwrap().append("another one").unwrap();
+    disk.clear_faults();
+    store
+}
+
+/// V1, V12: `Store::close` says that everything is durable; a log that was closed before, to make
+/// room, and could not be made durable then, is no exception.
+#[test]
+fn a_store_is_not_closed_well_if_a_log_was_evicted_badly() {
+    for (on, name) in [(CallKind::SyncFile, ".log"), (CallKind::SetLen, ".log")] {
+        let disk = Disk::new(Profile::default());
+        let store = evicted(&disk, on, name);
+        let error = store.close().expect_err("the first log was not closed well");
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{on:?}: {error}");
+        // The process died here, or the store is opened again: what was written is there.
+        let store = one_at_a_time().open_on(&disk, "/store").unwrap();
+        let log = store.log("first").unwrap();
+        assert_eq!(log.log_end_offset().get(), 1, "{on:?}");
+        log.flush().unwrap();
+        drop(log);
+        store.close().unwrap();
+        let later = disk.power_cut(Keep::None);
+        let store = one_at_a_time().open_on(&later, "/store").unwrap();
+        assert_eq!(store.log("first").unwrap().log_end_offset().get(), 1, "{on:?}");
+        assert_eq!(store.log("second").unwrap().log_end_offset().get(), 1, "{on:?}");
+    }
+}
+
+/// Whoever opens that log again is told by its recovery, and the store is closed well.
+#[test]
+fn a_log_that_was_evicted_badly_and_opened_again_is_like_any_other() {
+    let disk = Disk::new(Profile::default());
+    let store = evicted(&disk, CallKind::SyncFile, ".log");
+    let log = store.log("first").unwrap();
+    assert!(!log.recovery().clean && log.log_end_offset().get() == 1, "{:?}", log.recovery());
+    drop(log);
+    store.close().unwrap();
+    let later = disk.power_cut(Keep::None);
+    let store = one_at_a_time().open_on(&later, "/store").unwrap();
+    assert_eq!(store.log("first").unwrap().log_end_offset().get(), 1);
+}
+
+/// I18: a store's directory whose name was not synced yet: its maker died before, the sync failed,
+/// or somebody made it by hand. What the store then acknowledges is in a directory that stays.
+#[test]
+fn a_store_syncs_the_name_of_a_directory_that_it_finds() {
+    let fill = |disk: &Disk, what: &str| {
+        let store = Store::options().open_on(disk, "/data/store").unwrap();
+        store.log("a").unwrap().append("kept").unwrap();
+        store.flush().unwrap();
+        let later = disk.power_cut(Keep::None);
+        let store = Store::options().open_on(&later, "/data/store").unwrap();
+        assert!(!store.recovery().created, "{what}: the store is gone");
+        assert_eq!(store.log("a").unwrap().log_end_offset().get(), 1, "{what}");
+    };
+    // The process dies before each call of the first opening.
+    let disk = Disk::new(Profile::default());
+    let killed = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&killed);
+    disk.watch(move |disk, call| into.lock().unwrap().push((disk.kill(), call.clone())));
+    drop(Store::options().open_on(&disk, "/data/store").unwrap());
+    disk.unwatch();
+    let killed = std::mem::take(&mut *killed.lock().unwrap());
+    assert!(killed.len() > 20, "{}", killed.len());
+    for (disk, call) in killed {
+        fill(&disk, &format!("killed before {call:?}"));
+    }
+    // Each sync of a directory fails once; the opening is tried again.
+    for after in 0..4 {
+        let disk = Disk::new(Profile::default());
+        disk.fail(Fault { on: CallKind::SyncDir, name: None, after, times: 1, errno: EIO });
+        let first = Store::options().open_on(&disk, "/data/store");
+        disk.clear_faults();
+        let failed = first.is_err();
+        drop(first);
+        fill(&disk, &format!("sync {after} of a directory failed: {failed}"));
+    }
+}
+
+/// What the store counts is never less than what its files take, also where the opening of a log
+/// has failed and taken its files back: a power cut brings them again.
+#[test]
+fn a_store_counts_what_a_power_cut_brings_back_of_a_log_that_could_not_be_made() {
+    let small = || {
+        let log = Log::options().flush(FlushPolicy::Manual).segment_bytes(64 << 10);
+        let log = log.max_batch_bytes(16 << 10).io_mode(IoMode::Mapped);
+        Store::options().budget_bytes(8 << 20).logs(log)
+    };
+    let kinds = [CallKind::Populate, CallKind::Allocate, CallKind::CreateNew, CallKind::SyncFile];
+    for (kind, after) in kinds.into_iter().flat_map(|kind| (0..4).map(move |after| (kind, after))) {
+        for closed in [false, true] {
+            let disk = Disk::new(Profile::default());
+            let store = small().open_on(&disk, "/store").unwrap();
+            disk.fail(Fault { on: kind, name: None, after, times: 1, errno: 28 });
+            let made = store.log("a").is_ok();
+            disk.clear_faults();
+            drop(store.log("b"));
+            if closed {
+                // It may say that something could not be made durable.
+                drop(store.close());
+            }
+            let loose = disk.loose();
+            let kept = [Keep::None, Keep::All].into_iter().chain((0..loose).map(Keep::Prefix));
+            for keep in kept.chain((0..loose).map(Keep::AllBut)).chain((0..64).map(Keep::Seed)) {
+                let later = disk.power_cut(keep);
+                let store = small().open_on(&later, "/store").unwrap();
+                let (counted, used) = (store.stats().disk_bytes, later.used_bytes("/store"));
+                let what =
+                    format!("{kind:?} after {after}, made {made}, closed {closed}, {keep:?}");
+                assert!(counted >= used, "{what}: {counted} counted, {used} taken");
+            }
+        }
+    }
+}
