@@ -13,6 +13,8 @@
     reason = "test code"
 )]
 
+#[path = "crash_states/before.rs"]
+mod before;
 #[path = "crash_states/drive.rs"]
 mod drive;
 #[path = "crash_states/explore.rs"]
@@ -25,6 +27,8 @@ mod laws;
 mod model;
 #[path = "crash_states/oracle.rs"]
 mod oracle;
+#[path = "crash_states/tally.rs"]
+mod tally;
 #[path = "crash_states/words.rs"]
 mod words;
 
@@ -34,8 +38,9 @@ mod workloads;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use explore::{Effort, Job, Tally, explore, replay};
+use explore::{Effort, Job, explore, replay};
 use forebay::simulation::Ignored;
+use tally::Tally;
 use words::{Line, Op, Policy, Setup, Tear};
 use workloads::{GROWN, setups};
 

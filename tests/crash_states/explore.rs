@@ -1,10 +1,7 @@
 //! Which cuts are made, and which of the states they give are new.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use forebay::simulation::{Call, CallKind, Disk};
 
@@ -13,36 +10,8 @@ use super::image::DIR;
 use super::laws::Violation;
 use super::model::Model;
 use super::oracle::{self, Level};
+use super::tally::Tally;
 use super::words::{Chance, Cut, How, Kept, Line, Op, Setup, Tear, mix};
-
-/// A set of numbers that are hashes already.
-type Hashes = HashSet<u64, BuildHasherDefault<Plain>>;
-
-#[derive(Default)]
-struct Plain(u64);
-
-impl Hasher for Plain {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = mix(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
-    }
-}
-
-/// A state that broke a law, with the line that leads to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) line: Line,
-    pub(crate) broken: Violation,
-}
 
 /// How far an exploration goes.
 #[derive(Clone, Copy, Debug)]
@@ -60,82 +29,6 @@ pub(crate) struct Effort {
     /// How often a recovery is cut in its turn.
     pub(crate) depth: usize,
 }
-
-/// What an exploration has seen, for all its workloads and threads.
-pub(crate) struct Tally {
-    /// Images of disks, each counted once.
-    images: Mutex<Hashes>,
-    /// Images with the obligations they were checked under.
-    keys: Mutex<Hashes>,
-    recovered: AtomicU64,
-    found: Mutex<Vec<Found>>,
-    enough: AtomicBool,
-    from: Instant,
-    until: Mutex<Option<Instant>>,
-    jobs: AtomicUsize,
-}
-
-impl Tally {
-    pub(crate) fn new() -> Arc<Tally> {
-        Arc::new(Tally {
-            images: Mutex::default(),
-            keys: Mutex::default(),
-            recovered: AtomicU64::new(0),
-            found: Mutex::default(),
-            enough: AtomicBool::new(false),
-            from: Instant::now(),
-            until: Mutex::default(),
-            jobs: AtomicUsize::new(0),
-        })
-    }
-
-    pub(crate) fn distinct(&self) -> usize {
-        self.images.lock().unwrap().len()
-    }
-
-    pub(crate) fn recovered(&self) -> u64 {
-        self.recovered.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn found(&self) -> Vec<Found> {
-        self.found.lock().unwrap().clone()
-    }
-
-    /// `crash states: N distinct, M recovered, in S s`, as the gate prints it.
-    pub(crate) fn line(&self) -> String {
-        let (distinct, recovered) = (self.distinct(), self.recovered());
-        let seconds = self.from.elapsed().as_secs_f64();
-        format!("crash states: {distinct} distinct, {recovered} recovered, in {seconds:.0} s")
-    }
-
-    /// How many workloads were begun.
-    pub(crate) fn workloads(&self) -> usize {
-        self.jobs.load(Ordering::Relaxed)
-    }
-
-    /// The exploration ends after this long.
-    pub(crate) fn end_after(&self, most: Duration) {
-        *self.until.lock().unwrap() = Some(Instant::now() + most);
-    }
-
-    pub(crate) fn over(&self) -> bool {
-        let until = *self.until.lock().unwrap();
-        self.enough.load(Ordering::Relaxed) || until.is_some_and(|end| Instant::now() > end)
-    }
-
-    fn fail(&self, line: Line, broken: Violation) {
-        // At once: a run may be stopped before its end.
-        println!("{line}\n  {broken}");
-        let mut found = self.found.lock().unwrap();
-        found.push(Found { line, broken });
-        if found.len() >= FOUND_MAX {
-            self.enough.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// After so many failures nothing new is learnt.
-const FOUND_MAX: usize = 20;
 
 /// One workload to explore.
 #[derive(Clone, Debug)]
@@ -176,7 +69,7 @@ pub(crate) fn explore(jobs: &[Job], tally: &Arc<Tally>) {
 }
 
 pub(crate) fn explore_one(job: &Job, tally: &Arc<Tally>) {
-    tally.jobs.fetch_add(1, Ordering::Relaxed);
+    tally.begin();
     let stop = Arc::new(AtomicBool::new(false));
     let run = Arc::new(Run {
         job: job.clone(),
@@ -206,7 +99,7 @@ pub(crate) fn explore_one(job: &Job, tally: &Arc<Tally>) {
     });
     if let Err(broken) = done {
         let line = Line { setup: job.setup, ops: job.ops.clone(), cuts: Vec::new() };
-        tally.fail(line, broken);
+        tally.fail(&line, broken);
     }
 }
 
@@ -237,7 +130,7 @@ impl Run {
             let cuts = vec![Cut { call: number, how }];
             if let Err((cuts, broken)) = self.state(&cut, model, cuts, self.job.effort.depth) {
                 let line = Line { setup: self.job.setup, ops: self.job.ops.clone(), cuts };
-                self.tally.fail(line, broken);
+                self.tally.fail(&line, broken);
                 self.stop.store(true, Ordering::Relaxed);
             }
         }
@@ -255,11 +148,9 @@ impl Run {
         let image = cut.image();
         let how = worst(&cuts);
         let key = mix(image ^ mix(model.obligations() ^ u64::from(how == How::Kill)));
-        self.tally.images.lock().unwrap().insert(image);
-        if !self.tally.keys.lock().unwrap().insert(key) {
+        if !self.tally.is_new(image, key) {
             return Ok(());
         }
-        self.tally.recovered.fetch_add(1, Ordering::Relaxed);
         let deep = mix(key).is_multiple_of(self.job.effort.deep_one_in);
         let copy = (deep && depth > 0).then(|| cut.kill());
         let level = if deep { Level::Deep } else { Level::Base };

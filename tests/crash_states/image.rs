@@ -56,11 +56,16 @@ pub(crate) struct Chain {
 
 impl Image {
     pub(crate) fn take(disk: &Disk) -> Image {
+        Image::of(disk, DIR)
+    }
+
+    /// The files of the log in `dir`.
+    pub(crate) fn of(disk: &Disk, dir: &str) -> Image {
         let read = |name: String| {
-            let bytes = disk.read_file(format!("{DIR}/{name}"))?;
+            let bytes = disk.read_file(format!("{dir}/{name}"))?;
             Some((name, bytes))
         };
-        Image { files: disk.file_names(DIR).into_iter().filter_map(read).collect() }
+        Image { files: disk.file_names(dir).into_iter().filter_map(read).collect() }
     }
 
     /// The names of segment files and their bases, in order.

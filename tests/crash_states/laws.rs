@@ -146,12 +146,9 @@ pub(crate) fn v4_the_start_only_rises(seen: &Seen, duty: &Duty<'_>) -> Law {
     })
 }
 
-/// V5: the log end lies at or above every offset that was shown as durable; start, durable and end
-/// keep their order (I1).
+/// V5: the log end lies at or above every offset that was shown as durable.
 pub(crate) fn v5_no_offset_is_used_again(seen: &Seen, slot: Option<&Slot>) -> Law {
-    holds(5, seen.start <= seen.durable && seen.durable <= seen.end, || {
-        format!("start {}, durable {}, end {}", seen.start, seen.durable, seen.end)
-    })?;
+    v5_order(seen.start, seen.durable, seen.end)?;
     let durable = seen.consumers.iter().filter(|one| one.visibility == Visibility::Durable);
     for consumer in durable {
         holds(5, consumer.committed.get() <= seen.end, || {
@@ -160,6 +157,13 @@ pub(crate) fn v5_no_offset_is_used_again(seen: &Seen, slot: Option<&Slot>) -> La
     }
     let point = slot.map_or(0, |slot| slot.recovery_point);
     holds(5, point <= seen.end, || format!("recovery point {point}, end {}", seen.end))
+}
+
+/// V5: start, durable and end keep their order (I1).
+pub(crate) fn v5_order(start: i64, durable: i64, end: i64) -> Law {
+    holds(5, start <= durable && durable <= end, || {
+        format!("start {start}, durable {durable}, end {end}")
+    })
 }
 
 /// V6: the last synced commit is recovered, or a later one, never beyond the end; after the death

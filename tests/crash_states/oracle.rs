@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use forebay::simulation::Disk;
 use forebay::{Log, RecoveryReport};
 
+use super::before::Before;
 use super::drive::options;
-use super::image::{Chain, DIR, Image, Slot};
-use super::laws::{self, Duty, Law, Seen, or_broken};
+use super::image::{DIR, Image};
+use super::laws::{self, Duty, Law, or_broken};
 use super::model::Model;
 use super::words::{How, Kept, Setup};
 
@@ -42,77 +43,17 @@ pub(crate) fn check(cut: &Disk, how: How, model: &Model, setup: &Setup, level: L
     laws::v13_no_harm("recovery", got)?
 }
 
-/// What the files say before the recovery.
-struct Before {
-    slot: Option<Slot>,
-    chain: Option<Chain>,
-    /// As a clean close left the log's files; and the indexes too.
-    closed: bool,
-    clean: bool,
-    segments: usize,
-    /// Ends of segments that a copy in the checkpoint puts back.
-    restored: u64,
-    slots_damaged: u64,
-    /// What earlier recoveries set aside.
-    asides: Vec<String>,
-}
-
-impl Before {
-    fn read(disk: &Disk) -> Before {
-        let mut image = Image::take(disk);
-        let slot = image.slot();
-        let clean = slot.as_ref().is_some_and(|slot| image.is_clean(slot));
-        let closed = slot.as_ref().is_some_and(|slot| image.is_closed(slot));
-        let restored = slot.as_ref().filter(|_| !clean).map_or(0, |slot| image.restore(slot));
-        let chain = slot.as_ref().map(|slot| image.chain(&slot.id, slot.start));
-        let segments = image.segment_names().len();
-        let slots_damaged = image.slots_damaged();
-        let asides = image.asides().into_keys().map(str::to_owned).collect();
-        Before { slot, chain, closed, clean, segments, restored, slots_damaged, asides }
-    }
-
-    /// The laws about what a recovery made of this; `disk` is as it left it.
-    fn laws(&self, seen: &Seen, duty: &Duty<'_>, disk: &Disk) -> Law {
-        if let (Some(slot), Some(chain)) = (&self.slot, &self.chain) {
-            laws::v11_torn_is_not_rot(seen, chain, slot)?;
-            self.kept_aside(chain, disk)?;
-            laws::v18_the_report_is_honest(seen, chain, (self.closed, self.clean), duty)?;
-            let report = &seen.report;
-            let told = (
-                report.ends_restored,
-                report.checkpoint_slots_damaged,
-                report.segments_deleted,
-                report.checkpoint_lost || report.set_aside_failed || report.rewriting_in_place,
-            );
-            let counted = (self.restored, self.slots_damaged, chain.segments_below, false);
-            laws::v18_the_numbers_agree(&told, &counted, report)?;
-        }
-        laws::v5_no_offset_is_used_again(seen, self.slot.as_ref())
-    }
-}
-
-impl Before {
-    /// What lay behind the end is found in files beside the log, and nothing of an earlier cut.
-    fn kept_aside(&self, chain: &Chain, disk: &Disk) -> Law {
-        if chain.asides.is_empty() && self.asides.is_empty() {
-            return Ok(());
-        }
-        let after = Image::take(disk);
-        laws::v11_what_was_cut_is_kept(&after.asides(), chain, &self.asides)
-    }
-}
-
 fn open(disk: &Disk, setup: &Setup) -> Result<Log, laws::Violation> {
     or_broken(13, options(setup).open_on(disk, DIR))
 }
 
 /// Recovers, checks, goes on, cuts the power so that nothing loose stays, and recovers again.
 fn one(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
-    let before = Before::read(cut);
+    let before = Before::read(cut, DIR);
     let log = open(cut, setup)?;
     let seen = laws::look(&log, duty.model)?;
     laws::content(&seen, duty)?;
-    before.laws(&seen, duty, cut)?;
+    before.laws(&seen, duty, cut, DIR)?;
     laws::v16_one_writer(options(setup).open_on(cut, DIR))?;
     let mut model = duty.model.clone();
     model.adopt(seen.start, seen.end, seen.durable);
@@ -132,7 +73,7 @@ fn goes_on(disk: &Disk, log: Log, mut model: Model, setup: &Setup) -> Law {
 
 /// V8 and V9: the same recovery on a copy, counted; a power cut right behind it; and again.
 fn again(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
-    let before = Before::read(cut);
+    let before = Before::read(cut, DIR);
     let copy = cut.kill();
     let calls = Arc::new(AtomicU64::new(0));
     let counted = calls.clone();
@@ -214,7 +155,7 @@ fn rot(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
 /// V14: with no block left the log opens, shows what it has, takes commits and deletes; appends say
 /// that there is no room; once there is, they go on behind the last one.
 fn full(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
-    if Before::read(cut).chain.is_none_or(|chain| chain.segments.is_empty()) {
+    if Before::read(cut, DIR).chain.is_none_or(|chain| chain.segments.is_empty()) {
         // It is being made: there is no file yet that records could be in.
         return Ok(());
     }
