@@ -3,10 +3,13 @@
 //! [`probe`] is a writer that says what it does, line by line, and a judge who holds what a
 //! directory has against those lines. Whoever cuts, kills or starves the writer needs nothing else.
 
+pub mod kill;
 pub mod lines;
 pub mod power;
 pub mod probe;
 pub mod record;
+pub mod run;
+pub mod sweep;
 
 /// A small generator of numbers (SplitMix64): the same ones from the same seed, everywhere.
 #[derive(Clone, Debug)]

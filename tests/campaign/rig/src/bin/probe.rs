@@ -3,7 +3,7 @@
 //! ```text
 //! probe write DIR [--mode auto|mapped|positioned] [--work append|store|retention|consumer]
 //!                 [--seed N] [--records N] [--segment BYTES] [--every-append] [--torn]
-//!                 [--no-reopen] [--acks FILE]
+//!                 [--no-reopen] [--no-passing] [--acks FILE]
 //! probe check DIR [--mode M] [--seed N] [--acks FILE] [--killed] [--twice]
 //! ```
 //!
@@ -90,6 +90,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Arguments> {
             "--every-append" => options.every_append = true,
             "--torn" => options.media = Some(Media::TornOverwrite),
             "--no-reopen" => options.reopen = false,
+            "--no-passing" => options.passing = false,
             "--acks" => arguments.lines = Some(value()?.into()),
             "--killed" => arguments.killed = true,
             "--twice" => arguments.twice = true,

@@ -14,6 +14,7 @@ use crate::probe::look::scan;
 use crate::probe::{
     KEEPER, LOG, Options, PASSING, STORE_LOGS, Work, is_durable, log_dir, store_dir,
 };
+use crate::run::copy_dir;
 
 /// What the judge says.
 #[derive(Clone, Debug, Default)]
@@ -265,23 +266,6 @@ fn is_kept(name: &str, store: bool) -> bool {
 
 fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
     fs::read_dir(dir)?.map(|found| Ok(found?.path())).collect()
-}
-
-/// Copies a directory with all below it.
-pub(crate) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
-    let mut waiting = vec![(from.to_owned(), to.to_owned())];
-    while let Some((from, to)) = waiting.pop() {
-        fs::create_dir_all(&to)?;
-        for path in list(&from)? {
-            let copy = to.join(path.file_name().unwrap_or_default());
-            if path.is_dir() {
-                waiting.push((path, copy));
-            } else {
-                fs::copy(&path, &copy)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The bytes of all files but the checkpoints, which count opens.

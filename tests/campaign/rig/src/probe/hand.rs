@@ -149,8 +149,12 @@ impl<'a> Hand<'a> {
 
     /// After a refused append the log is as before, unless only the flush of it failed (V14).
     fn refused(&self, what: &str, error: &forebay::Error, base: Offset) {
-        self.failed(what, error);
         let end = self.log.log_end_offset();
+        if error.kind() == ErrorKind::RecordTooLarge {
+            // The writer's own choice: nothing failed.
+            return;
+        }
+        self.failed(what, error);
         if error.kind() == ErrorKind::OutOfSpace && end != base {
             self.bad(&format!("refused at {base}, and the end is {end}"));
         }

@@ -88,6 +88,8 @@ pub struct Options {
     pub media: Option<Media>,
     /// Stops in the middle once: closes, and opens with a full recovery.
     pub reopen: bool,
+    /// In a store: a log comes and goes.
+    pub passing: bool,
     pub plant: Option<Plant>,
 }
 
@@ -102,6 +104,7 @@ impl Default for Options {
             every_append: false,
             media: None,
             reopen: true,
+            passing: true,
             plant: None,
         }
     }

@@ -132,8 +132,13 @@ fn put(hand: &mut Hand<'_>, random: &mut Random, left: u64) -> Result<u64> {
         _ => 1,
     };
     let count = count.min(left);
-    patiently(|| hand.put(count as i64))?;
-    Ok(count)
+    match patiently(|| hand.put(count as i64)) {
+        // Small segments do not take the largest batches.
+        Err(error) if error.kind() == ErrorKind::RecordTooLarge && count > 1 => {
+            patiently(|| hand.put(1)).map(|()| 1)
+        }
+        ended => ended.map(|()| count),
+    }
 }
 
 fn retain(hand: &mut Hand<'_>, random: &mut Random) -> Result<()> {
@@ -192,7 +197,7 @@ fn write_store(
                 store.apply_retention().inspect_err(|error| hands[1].failed("retain", error))?;
                 hands[1].say_start();
             }
-            6 => pass(&store, options, lines)?,
+            6 if options.passing => pass(&store, options, lines)?,
             _ => {}
         }
         plant(options);
