@@ -10,7 +10,8 @@
  *             kill       SIGKILL before the call; killafter: after it
  *             after-EIO  make the call, then say that it failed
  *   RIG_FAULT_PATH  only calls on paths that contain this text count (descriptors are looked up)
- *   RIG_FAULT_HIT   file that is made when a rule applies: the order of calls may differ a little
+ *   RIG_FAULT_HIT   file that is made when a rule applies, with the path of a sync in it: the
+ *                   order of calls may differ a little from run to run
  *   RIG_FAULT_COUNT file: at exit, one line "op=calls ..." is appended to it
  * What does not go through the C library's symbols escapes: the campaign compares with strace.
  */
@@ -112,12 +113,15 @@ __attribute__((constructor)) static void begin(void) {
 
 static int by_path(const char *path) { return !path_part || (path && strstr(path, path_part)); }
 
+/* The path a descriptor was last asked for. */
+static char looked_up[4096];
+
 static int by_fd(int fd) {
-  char link[64], path[4096];
+  char link[64], *path = looked_up;
   if (!path_part) return 1;
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   int saved = errno;
-  long n = syscall(SYS_readlink, link, path, sizeof path - 1);
+  long n = syscall(SYS_readlink, link, path, sizeof looked_up - 1);
   errno = saved;
   if (n < 0) return 0;
   path[n] = 0;
@@ -133,6 +137,7 @@ static void note_hit(void) {
   const char *file = getenv("RIG_FAULT_HIT");
   int saved = errno;
   long to = file ? syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT, 0644) : -1;
+  if (to >= 0 && syscall(SYS_write, to, looked_up, strlen(looked_up)) < 0) _exit(98);
   if (to >= 0) syscall(SYS_close, to);
   errno = saved;
 }
@@ -173,7 +178,8 @@ int sync_file_range(int fd, off64_t o, off64_t n, unsigned f) {
   PLAIN(sync_file_range, SYNCRANGE, by_fd(fd), -1, next(fd, o, n, f));
 }
 /* A map has no path: all of them count. */
-int msync(void *a, size_t n, int f) { PLAIN(msync, MSYNC, 1, -1, next(a, n, f)); }
+int msync(void *a, size_t n, int f) { looked_up[0] = 0;
+  PLAIN(msync, MSYNC, 1, -1, next(a, n, f)); }
 int madvise(void *a, size_t n, int f) {
   PLAIN(madvise, POPULATE, f == MADV_POPULATE_READ || f == MADV_POPULATE_WRITE, -1, next(a, n, f));
 }

@@ -4,6 +4,7 @@
 //! directory has against those lines. Whoever cuts, kills or starves the writer needs nothing else.
 
 pub mod kill;
+pub mod limits;
 pub mod lines;
 pub mod power;
 pub mod probe;

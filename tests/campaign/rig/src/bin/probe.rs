@@ -9,7 +9,8 @@
 //!
 //! `write` ends with 0, or with 3 if it was refused again and again; a law broken before its own
 //! eyes is a line `BAD ...`. `check` prints `R <log> <start> <end>` for each log, and ends with 1
-//! after a line `BAD ...`. The environment variable RIG_PLANT plants a fault into the writer.
+//! after a line `BAD ...`. The environment variable RIG_PLANT plants a fault into the writer;
+//! RIG_MAPS_LEFT leaves it so many maps.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ struct Arguments {
 
 fn main() -> Outcome {
     let arguments = parse(std::env::args().skip(1))?;
+    if let Ok(left) = std::env::var("RIG_MAPS_LEFT") {
+        rig::limits::eat_maps(left.parse()?)?;
+    }
     let mut lines = Lines::new().and_output()?;
     if let Some(path) = &arguments.lines {
         lines = lines.and_file(path)?;

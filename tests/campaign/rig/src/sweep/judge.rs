@@ -1,7 +1,7 @@
 //! What a run with one fault may leave.
 
 use crate::lines::Lines;
-use crate::probe::{self, Work};
+use crate::probe::{self, PASSING, Work};
 use crate::run::Fate;
 use crate::sweep::{Engine, Point, Stage};
 
@@ -33,7 +33,8 @@ pub fn judge(
     }
     let (told, said) = stage.told()?;
     if hit && point.fails_a_sync() {
-        bad.extend(after_a_failed_sync(&said, !stage.scenario.options.passing));
+        let path = std::fs::read_to_string(stage.hit()).unwrap_or_default();
+        bad.extend(after_a_failed_sync(&said, &Whose::of(stage, &path)));
     }
     // The page cache survives all of this: whatever append returned for is there.
     let judged = std::panic::catch_unwind(|| {
@@ -47,19 +48,56 @@ pub fn judge(
     Ok(bad)
 }
 
-/// V12: after the first failure of a log's handle nothing of it is called durable, until it is
-/// opened again; and the failure is told.
-fn after_a_failed_sync(said: &str, all_told: bool) -> Option<String> {
+/// What the file belongs to whose sync failed.
+enum Whose {
+    /// The only log there is.
+    Log,
+    /// A log of a store, by name.
+    LogOf(String),
+    /// The store itself: its logs go on.
+    Store,
+    /// A log that is about to be deleted: nobody need be told.
+    Passing,
+    /// A map, of nobody knows whom.
+    Unknown,
+}
+
+impl Whose {
+    fn of(stage: &Stage, path: &str) -> Whose {
+        if stage.scenario.options.work != Work::Store {
+            return Whose::Log;
+        }
+        let inside = path.split_once("/store/").map_or("", |(_, inside)| inside);
+        match inside.split('/').next().unwrap_or_default().split_once("-0") {
+            Some((PASSING, _)) => Whose::Passing,
+            Some((name, "")) => Whose::LogOf(name.to_owned()),
+            _ if path.is_empty() => Whose::Unknown,
+            _ => Whose::Store,
+        }
+    }
+}
+
+/// V12: after the failure nothing of that log is called durable until it is opened again; and the
+/// failure is told.
+fn after_a_failed_sync(said: &str, whose: &Whose) -> Option<String> {
+    let counts = |name: &str| match whose {
+        Whose::Log => true,
+        Whose::LogOf(log) => name.split(':').next() == Some(log),
+        _ => false,
+    };
     let mut failed = false;
     let mut told = false;
     for line in said.lines() {
-        match line.split(' ').next() {
-            Some("E") => (failed, told) = (true, true),
-            Some("O") => failed = false,
-            Some("A") if failed => return Some(format!("V12 after a failed sync: {line}")),
-            Some("C") if failed => return Some(format!("V12 after a failed sync: {line}")),
+        let mut words = line.split(' ');
+        match (words.next(), words.next().unwrap_or_default()) {
+            (Some("E"), _) => (failed, told) = (true, true),
+            (Some("O"), name) if counts(name) => failed = false,
+            (Some("A" | "C"), name) if failed && counts(name) => {
+                return Some(format!("V12 after a failed sync: {line}"));
+            }
             _ => {}
         }
     }
-    (all_told && !told).then(|| "V12 a failed sync was not told".to_owned())
+    let untold = !told && !matches!(whose, Whose::Passing | Whose::Unknown);
+    untold.then(|| "V12 a failed sync was not told".to_owned())
 }
