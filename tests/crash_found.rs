@@ -342,3 +342,32 @@ fn a_synced_commit_survives_although_a_killed_process_had_just_replaced_the_chec
         }
     }
 }
+
+/// I19: who is refused for want of room appends again, and the record is there once. So what fails
+/// behind an append, when the flush of the policy writes the checkpoint, is no want of room.
+#[test]
+fn an_append_that_is_refused_for_want_of_room_has_appended_nothing() {
+    let kinds = [CallKind::Write, CallKind::Allocate, CallKind::CreateNew, CallKind::SetLen];
+    let mut refused = 0;
+    let mut behind = 0;
+    for (mode, on) in MODES.into_iter().flat_map(|mode| kinds.map(|on| (mode, on))) {
+        for after in 0..24 {
+            let disk = strict();
+            let each = options(mode).flush(FlushPolicy::EveryAppend);
+            let log = each.open_on(&disk, "/data/log").unwrap();
+            disk.fail(Fault { on, name: None, after, times: 1, errno: 28 });
+            for number in 0..10 {
+                let end = log.log_end_offset();
+                let Err(error) = log.append(vec![number; 900]) else { continue };
+                let grown = log.log_end_offset() - end;
+                if error.kind() == ErrorKind::OutOfSpace {
+                    refused += 1;
+                    assert_eq!(grown, 0, "{mode:?} {on:?} {after}: {error}");
+                } else {
+                    behind += u32::from(grown == 1 && error.kind() == ErrorKind::Io);
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && behind > 0, "{refused} refused before, {behind} failed behind");
+}

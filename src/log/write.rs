@@ -115,7 +115,7 @@ impl Log {
     /// [`OutOfSpace`](ErrorKind::OutOfSpace) if no blocks are to be had: nothing was appended, and
     /// a later append works once there are; [`Poisoned`](ErrorKind::Poisoned) after a failed sync;
     /// [`Closed`](ErrorKind::Closed). If the flush of the policy fails, the record is in the log
-    /// but not known to be durable.
+    /// but not known to be durable: [`Io`](ErrorKind::Io), also where a checkpoint found no room.
     ///
     /// # Examples
     /// ```
@@ -281,7 +281,10 @@ impl Inner {
             }
             FlushPolicy::Interval(interval) => !helped && self.since_flush() >= interval,
         };
-        let flushed = if due { self.flush_until(end).map(drop) } else { Ok(()) };
+        let flushed = match due {
+            true => self.flush_until(end).map(drop).map_err(Error::behind_append),
+            false => Ok(()),
+        };
         if !helped {
             self.retain_if_due();
         }

@@ -170,6 +170,18 @@ impl Error {
         error
     }
 
+    /// What failed behind an append that had taken place. No want of room: who is refused for that
+    /// appends again.
+    #[cold]
+    #[must_use]
+    pub(crate) fn behind_append(mut self) -> Error {
+        if self.0.kind == ErrorKind::OutOfSpace {
+            self.0.kind = ErrorKind::Io;
+            self.0.what = format!("appended, but not known to be durable: {}", self.0.what);
+        }
+        self
+    }
+
     #[cold]
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidArgument, what)
