@@ -3,7 +3,10 @@
 # Builds them; sets $rig to where they are, and $ram to a directory in memory if there is one: what
 # no power cut is about needs no device.
 rig_build() {
-  cargo build --quiet --release --bins --manifest-path tests/campaign/rig/Cargo.toml
+  local program
+  local programs=()
+  for program in probe kill sweep limits clocks hazards; do programs+=(--bin "$program"); done
+  cargo build --quiet --release --manifest-path tests/campaign/rig/Cargo.toml "${programs[@]}"
   rig=${CARGO_TARGET_DIR:-tests/campaign/rig/target}/release
   ram=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
   trap 'rm -rf "$scratch" "$ram"' EXIT

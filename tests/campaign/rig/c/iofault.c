@@ -201,7 +201,9 @@ int unlink(const char *a) { PLAIN(unlink, UNLINK, by_path(a), -1, next(a)); }
 int mkdir(const char *a, mode_t m) { PLAIN(mkdir, MKDIR, by_path(a), -1, next(a, m)); }
 int rmdir(const char *a) { PLAIN(rmdir, RMDIR, by_path(a), -1, next(a)); }
 int flock(int fd, int how) { PLAIN(flock, FLOCK, by_fd(fd), -1, next(fd, how)); }
-int futimens(int fd, const struct timespec t[2]) { PLAIN(futimens, UTIMES, by_fd(fd), -1, next(fd, t)); }
+int futimens(int fd, const struct timespec t[2]) {
+  PLAIN(futimens, UTIMES, by_fd(fd), -1, next(fd, t));
+}
 
 int statx(int d, const char *p, int f, unsigned m, struct statx *s) {
   /* Rust's library asks with null pointers whether there is such a call; the header denies them. */

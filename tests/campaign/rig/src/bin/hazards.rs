@@ -285,8 +285,8 @@ impl Place {
             Harm::ZeroInSealed => {
                 OpenOptions::new().write(true).open(sealed)?.write_all_at(&[0; 300], 700)?;
             }
-            Harm::ForbidDirectory => fs::set_permissions(&log, Permissions::from_mode(0))?,
-            Harm::ForbidFiles => self.permit(0)?,
+            Harm::ForbidDirectory => fs::set_permissions(&log, Permissions::from_mode(0o000))?,
+            Harm::ForbidFiles => self.permit(0o000)?,
             Harm::MoveDirectory => fs::rename(&log, self.base.join("elsewhere"))?,
             Harm::RemoveDirectory => fs::remove_dir_all(&log)?,
             Harm::FifoIsNextSegment => {

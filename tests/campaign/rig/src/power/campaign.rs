@@ -52,6 +52,7 @@ impl Way {
             every_append: (number + round).is_multiple_of(3),
             media: (mode == 2).then_some(Media::TornOverwrite),
             reopen: (number + round).is_multiple_of(2),
+            passing: true,
             plant: None,
         };
         let names = if names == 0 { Names::Strict } else { Names::Journal };

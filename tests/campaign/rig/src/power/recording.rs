@@ -152,6 +152,7 @@ fn parse(words: &[String]) -> Option<Options> {
         every_append: every_append == "1",
         media: (torn == "1").then_some(Media::TornOverwrite),
         reopen: reopen == "1",
+        passing: true,
         plant: Plant::asked(),
     })
 }
