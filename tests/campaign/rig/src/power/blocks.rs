@@ -15,7 +15,8 @@ use super::real::{Kind, Mounted};
 use super::recording::{Task, command, wait};
 use super::states::recover;
 use crate::lines::Told;
-use crate::probe::{Options, Plant, copy_dir};
+use crate::probe::{Options, Plant};
+use crate::run::copy_dir;
 use crate::{Random, mix};
 
 const DISK_BYTES: u64 = 8 << 20;

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use forebay::{IoMode, LogOptions, Media, RecoveryMode};
 
-pub(crate) use check::copy_dir;
 pub use check::{Judged, check};
 pub use look::{Scan, scan};
 pub use write::{Ended, write};
