@@ -7,7 +7,6 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::codec::index::{IndexEntries, IndexRule};
 use crate::disk::names::{self, Part};
@@ -15,7 +14,7 @@ use crate::disk::segment::{Segment, SegmentBytes, SegmentData};
 use crate::disk::state::{CleanMark, TailCopy};
 use crate::disk::wear::PAGE_BYTES;
 use crate::disk::{Env, create_anew, index_file};
-use crate::sys::{Access, MapWriter, StorageFile};
+use crate::sys::{Access, MapWriter, Published, StorageFile};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -130,7 +129,7 @@ impl ActiveSegment {
                 map.publish(position);
                 SegmentBytes::Mapped(Arc::clone(map.map()))
             }
-            None => SegmentBytes::Positioned(AtomicUsize::new(position)),
+            None => SegmentBytes::Positioned(Published::new(position)),
         };
         let data = Arc::new(SegmentData::new(env, base, file, bytes, Some(entries)));
         ActiveSegment {

@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::disk::names::{self, Part};
 use crate::disk::reserve::Reserve;
 use crate::disk::space::{Space, Use, blocks};
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::{
     Access, DirEntry, FileKind, FileSize, LockedDir, Map, MapWriter, Medium, Residence, Storage,
     StorageFile, Task,

@@ -6,12 +6,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::disk::create_anew;
 use crate::disk::space::{Space, Use, blocks};
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
 use crate::sys::{FileKind, Storage};
 use crate::words::limits;
 

@@ -4,10 +4,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-
-use parking_lot::{Mutex, RwLock};
+use std::sync::{Arc, Weak};
 
 use crate::codec::decode::check_header;
 use crate::codec::index::{Due, IndexEntries, IndexEntry, IndexRule, entries_max};
@@ -17,7 +14,9 @@ use crate::disk::pins::Pin;
 use crate::disk::walk::{Gaps, Step, Walker};
 use crate::disk::wear::Reached;
 use crate::disk::{Env, index_file};
-use crate::sys::{Access, Map, Pinned, StorageFile};
+use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::sync::{Mutex, OnceLock, RwLock};
+use crate::sys::{Access, Map, Pinned, Published, StorageFile};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -199,7 +198,7 @@ pub(crate) struct SegmentData {
 #[derive(Debug)]
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Map>),
-    Positioned(AtomicUsize),
+    Positioned(Published),
 }
 
 impl SegmentBytes {
@@ -207,7 +206,7 @@ impl SegmentBytes {
     fn published(&self) -> usize {
         match self {
             SegmentBytes::Mapped(map) => map.published(),
-            SegmentBytes::Positioned(published) => published.load(Ordering::Acquire),
+            SegmentBytes::Positioned(published) => published.end(),
         }
     }
 }
@@ -236,7 +235,7 @@ impl SegmentData {
             let bytes = if env.mapped && length > 0 {
                 SegmentBytes::Mapped(file.map_read(length)?)
             } else {
-                SegmentBytes::Positioned(AtomicUsize::new(length))
+                SegmentBytes::Positioned(Published::new(length))
             };
             Ok(SegmentData::new(env, base, file, bytes, None))
         };
@@ -293,7 +292,7 @@ impl SegmentData {
     #[inline]
     pub(crate) fn publish_positioned(&self, end: usize) {
         if let SegmentBytes::Positioned(published) = &self.bytes {
-            published.store(end, Ordering::Release);
+            published.publish(end);
         }
     }
 

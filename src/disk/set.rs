@@ -4,12 +4,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::disk::Env;
 use crate::disk::segment::{Segment, SegmentData};
+use crate::sys::sync::atomic::{AtomicUsize, Ordering};
+use crate::sys::sync::{Mutex, RwLock};
 use crate::words::error::Result;
 use crate::words::limits;
 use crate::words::offset::Offset;

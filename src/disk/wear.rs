@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::sys::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What goes to the device at once, whatever is changed of it.
 pub(crate) const PAGE_BYTES: usize = 4096;

@@ -4,16 +4,15 @@
 //! wake-up. The last handle's drop ends it and closes the log.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::disk::active::ActiveSegment;
 use crate::disk::names;
 use crate::log::Inner;
 use crate::log::options::FlushPolicy;
 use crate::log::write::Writer;
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::{Event, Task};
 use crate::words::error::{Error, Result};
 use crate::words::limits;

@@ -9,13 +9,12 @@
 //! nobody can tell, so it counts for neither of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::disk::state::{ClockAnchor, ClockSample, ClockState, State};
 use crate::log::host::Host;
 use crate::log::{Durable, Inner, Log};
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crate::sys::{Residence, Storage};
 use crate::words::limits;
 use crate::words::offset::Offset;

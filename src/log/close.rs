@@ -2,10 +2,9 @@
 //!
 //! Floor 4. After a failed sync neither mark nor a higher recovery point is written (I8).
 
-use std::sync::atomic::Ordering;
-
 use crate::log::write::Refusal;
 use crate::log::{Durable, Inner, Log, fit};
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, Result};
 
 impl Log {

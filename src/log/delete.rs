@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use crate::disk::names::{self, Part};
 use crate::disk::state::State;
@@ -14,6 +13,7 @@ use crate::disk::{Env, unlink_if_there};
 use crate::log::report::RecoveryReport;
 use crate::log::{Durable, Inner, Log, fit};
 use crate::sys::FileKind;
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, Result};
 use crate::words::offset::Offset;
 

@@ -8,76 +8,16 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::disk::segment::SegmentData;
 use crate::log::write::Writer;
 use crate::log::{Inner, Log};
-use crate::sys::{Event, LockedDir};
+use crate::sys::LockedDir;
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
-
-/// Who flushes, and who waits for it.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    running: AtomicBool,
-    /// A flush ended, or there is another reason to look again.
-    ended: Event,
-    /// How many waited when the last flush ended.
-    served: AtomicU32,
-}
-
-impl Group {
-    /// To be read before looking at what [`Group::wait_since`] is to wait for.
-    pub(crate) fn generation(&self) -> u32 {
-        self.ended.generation()
-    }
-
-    /// Waits for the end of a flush, or for anything else worth looking at, since `seen` was read.
-    pub(crate) fn wait_since(&self, seen: u32, most: Duration) {
-        self.ended.wait(seen, Some(most));
-    }
-
-    /// Becomes the one that flushes, after the end of a flush under way; [`Group::end`] gives it
-    /// back.
-    pub(crate) fn lead(&self) {
-        loop {
-            let seen = self.ended.generation();
-            if self.try_lead() {
-                return;
-            }
-            self.ended.wait(seen, None);
-        }
-    }
-
-    /// Becomes the one that flushes, unless someone is.
-    fn try_lead(&self) -> bool {
-        !self.running.swap(true, Ordering::SeqCst)
-    }
-
-    /// Makes every waiter look again. What they look at was changed before.
-    pub(crate) fn wake(&self) {
-        self.ended.announce();
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.load(Ordering::SeqCst)
-    }
-
-    /// How many threads wait.
-    pub(crate) fn waiting(&self) -> u32 {
-        self.ended.waiting()
-    }
-
-    pub(crate) fn end(&self) {
-        self.served.store(self.waiting(), Ordering::Relaxed);
-        self.running.store(false, Ordering::SeqCst);
-        self.ended.announce();
-    }
-}
 
 /// What one device flush covers, taken under the writer's lock.
 struct Covered {
@@ -213,7 +153,7 @@ impl Inner {
             if !self.group.try_lead() {
                 // Nothing is asked of the log here: a close under way takes no more appends, but
                 // makes durable what is there.
-                self.group.ended.wait(seen, None);
+                self.group.wait_since(seen, None);
                 continue;
             }
             // The flush that just ended may have served this caller too.
@@ -231,7 +171,7 @@ impl Inner {
     /// Gives the threads that the last flush served the chance to append again before the next one
     /// begins: without it they would just miss it, and every flush would serve half of them.
     fn gather(&self) {
-        let company = self.group.served.load(Ordering::Relaxed);
+        let company = self.group.served();
         for _ in 0..limits::GATHER_YIELDS_MAX {
             if self.group.waiting() >= company {
                 return;

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::target;
 use crate::log::follow::watch::Watch;
 use crate::log::options::{IoMode, millis};
 use crate::log::{Log, OffsetSpec, Visibility};
+use crate::sys::sync::Mutex;
 use crate::sys::{FileKind, OsStorage, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;

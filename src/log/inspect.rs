@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::codec::seal::Seal;
 use crate::disk::Env;
@@ -13,7 +12,7 @@ use crate::disk::names::{self, Part};
 use crate::disk::segment::{SegmentBytes, SegmentData};
 use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
 use crate::log::batch::RecordBatch;
-use crate::sys::{Access, OsStorage, Storage};
+use crate::sys::{Access, OsStorage, Published, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
@@ -83,7 +82,7 @@ impl SegmentFile {
             memory_bounded: false,
             written: Default::default(),
         };
-        let published = SegmentBytes::Positioned(AtomicUsize::new(length));
+        let published = SegmentBytes::Positioned(Published::new(length));
         let mut data = SegmentData::new(&env, base, file, published, None);
         data.path = path.to_path_buf();
         let walker = Walker::new(0, base, gaps);

@@ -6,15 +6,14 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::log::options::{FlushPolicy, LogOptions};
 use crate::log::policy::Policy;
 use crate::log::validate::Validate;
 use crate::log::{Inner, Log};
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
+use crate::sys::sync::{Mutex, RwLock};
 use crate::words::error::{Error, Result};
 
 /// The options as they are now, and what of them appends ask without a lock.

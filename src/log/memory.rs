@@ -5,12 +5,12 @@
 //! take back. See [`LogOptions::memory_limit_bytes`].
 
 use std::ops::Deref;
-use std::sync::atomic::Ordering;
 
 use crate::codec::index::memory_max;
 use crate::disk::set::SEGMENT_MEMORY_BYTES;
 use crate::log::options::{IoMode, LogOptions, Media};
 use crate::log::{Inner, Log};
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 

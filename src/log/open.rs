@@ -5,10 +5,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock};
-
-use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
 
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{self, Checkpoint};
@@ -23,8 +20,8 @@ use crate::disk::{Env, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::{LogClock, Moment};
 use crate::log::door::{self, Door};
-use crate::log::flush::Group;
 use crate::log::full;
+use crate::log::group::Group;
 use crate::log::host::{CoveredDir, Host};
 use crate::log::identify::{identify, write_meta};
 use crate::log::live::Live;
@@ -35,6 +32,8 @@ use crate::log::recover::{Listing, Recovered, recover};
 use crate::log::report::RecoveryReport;
 use crate::log::write::Writer;
 use crate::log::{Durable, Inner, Log, OwnLines, fit};
+use crate::sys::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use crate::sys::sync::{Mutex, OnceLock, RwLock};
 use crate::sys::{Event, FileKind, LockedDir, Medium, OsStorage, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;

@@ -10,7 +10,6 @@ mod hold;
 mod rules;
 mod thin;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -20,6 +19,7 @@ use crate::log::policy::Policy;
 use crate::log::retention::hold::{floor, released};
 use crate::log::retention::rules::{Cause, Layout, age_millis, begun};
 use crate::log::{Inner, Log};
+use crate::sys::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crate::words::error::{ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;

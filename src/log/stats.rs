@@ -3,9 +3,6 @@
 //! Floor 4. What every append counts lies under the writer's lock, so that counting costs three
 //! additions and no atomic; everything else is counted where it is rare, or looked up when asked.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::disk::names::{self, Part};
@@ -15,6 +12,8 @@ use crate::log::options::IoMode;
 use crate::log::report::RecoveryReport;
 use crate::log::wear::Wear;
 use crate::log::{Inner, Log, Visibility};
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
 use crate::words::error::Error;
 use crate::words::offset::Offset;
 

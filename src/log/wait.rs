@@ -103,7 +103,7 @@ impl Inner {
         most: Duration,
     ) {
         // Only what is written can become durable: until then an append is what is waited for.
-        let unchanged = if visibility == Visibility::Written || self.log_end_offset() <= offset {
+        let nothing_came = if visibility == Visibility::Written || self.log_end_offset() <= offset {
             let mut writer = self.writer.lock();
             // Before the look: a failure of the checkpoint is noted without this lock.
             let enrolled = self.appended.enroll();
@@ -113,10 +113,9 @@ impl Inner {
             drop(writer);
             waits && enrolled.wait(Some(most))
         } else {
-            self.group.wait_since(seen, most);
-            self.group.generation() == seen
+            self.group.wait_since(seen, Some(most))
         };
-        if unchanged {
+        if nothing_came {
             self.env.storage.slept(most);
         }
     }

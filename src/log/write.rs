@@ -6,10 +6,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use parking_lot::MutexGuard;
 
 use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
 use crate::disk::active::{ActiveSegment, Pace, Prepared};
@@ -20,6 +17,8 @@ use crate::log::options::FlushPolicy;
 use crate::log::stats::Appended;
 use crate::log::validate::Validate;
 use crate::log::{Inner, Log};
+use crate::sys::sync::MutexGuard;
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;

@@ -7,8 +7,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::codec::seal::Seal;
 use crate::disk::checkpoint::{Checkpoint, Loaded};
 use crate::disk::metered::Metered;
@@ -22,6 +20,7 @@ use crate::log::Inner;
 use crate::log::clock::LogClock;
 use crate::log::wear::Wear;
 use crate::store::StoreRecovery;
+use crate::sys::sync::Mutex;
 use crate::sys::{Medium, Storage};
 use crate::words::error::{Error, Result};
 use crate::words::limits;

@@ -3,15 +3,14 @@
 //! Floor 5. Logs hold this, and this does not hold the store, so that the last handle closes it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::log::Inner;
 use crate::log::host::Keeper;
 use crate::store::StoreInner;
+use crate::sys::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::sync::{Mutex, OnceLock};
 use crate::sys::{Event, Task};
 use crate::words::error::{Error, Result};
 use crate::words::limits;

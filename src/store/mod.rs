@@ -25,9 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
 use crate::disk::reserve::Reserve;
@@ -40,6 +38,8 @@ use crate::store::helper::Helper;
 use crate::store::names::LogName;
 use crate::store::options::StoreOptions;
 use crate::store::table::{Slot, Table};
+use crate::sys::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sys::sync::{Mutex, RwLock};
 use crate::sys::{LockedDir, Medium, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::log_id::LogId;

@@ -5,9 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::disk::reserve::Reserve;
 use crate::disk::space::{Level, Space};
@@ -20,6 +17,8 @@ use crate::store::names::LogName;
 use crate::store::options::StoreOptions;
 use crate::store::table::Table;
 use crate::store::{Store, StoreInner, StoreRecovery, delete};
+use crate::sys::sync::atomic::{AtomicBool, AtomicU64};
+use crate::sys::sync::{Mutex, RwLock};
 use crate::sys::{Access, FileKind, LockedDir, Medium, Process, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 

@@ -4,12 +4,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::log::Log;
 use crate::store::names::LogName;
 use crate::store::partition::partition_for_key;
 use crate::store::{Store, StoreInner};
+use crate::sys::sync::atomic::{AtomicU32, Ordering};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;

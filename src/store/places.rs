@@ -5,7 +5,6 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::log::full::measure;
 use crate::log::host::Host;
@@ -14,6 +13,7 @@ use crate::log::{Inner, Log, open};
 use crate::store::names::LogName;
 use crate::store::table::{Outlook, Slot, SlotState};
 use crate::store::{StoreInner, log_dir};
+use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, ErrorKind, Result};
 
 impl StoreInner {

@@ -5,14 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::metered::Charges;
 use crate::log::Inner;
 use crate::log::options::LogOptions;
 use crate::store::names::LogName;
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
+use crate::sys::sync::{Mutex, MutexGuard};
 
 /// All logs.
 #[derive(Default)]

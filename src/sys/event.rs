@@ -4,19 +4,23 @@
 //! out. A condition variable makes each waiter lock its mutex again, which with sixteen threads on
 //! two cores takes longer than the device flush they waited for.
 #![cfg_attr(
-    any(target_os = "linux", target_os = "android"),
+    all(not(scheduled), any(target_os = "linux", target_os = "android")),
     expect(unsafe_code, reason = "futex has no safe wrapper; every block has its proof")
 )]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(all(not(scheduled), any(target_os = "linux", target_os = "android")))]
+use std::io;
 use std::time::Duration;
+
+use crate::sys::sync;
+use crate::sys::sync::atomic::{AtomicU32, Ordering};
 
 /// Counts how often it was announced, and lets threads wait for the next time.
 #[derive(Debug, Default)]
 pub(crate) struct Event {
     generation: AtomicU32,
     waiting: AtomicU32,
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    #[cfg(any(scheduled, not(any(target_os = "linux", target_os = "android"))))]
     sleepers: Sleepers,
 }
 
@@ -28,11 +32,10 @@ pub(crate) struct Enrolled<'a> {
 }
 
 impl Enrolled<'_> {
-    /// Waits for the next announcement, at most for `most`; whether there was none. May return
-    /// earlier.
+    /// Waits for the next announcement, at most for `most`; whether that went by without one. May
+    /// return earlier.
     pub(crate) fn wait(self, most: Option<Duration>) -> bool {
-        self.event.sleep(self.seen, most);
-        self.event.generation() == self.seen
+        self.event.sleep(self.seen, most) && self.event.generation() == self.seen
     }
 }
 
@@ -44,8 +47,9 @@ impl Drop for Enrolled<'_> {
 
 /// How often a waiter lets others run before it sleeps. Falling asleep and being woken take as
 /// long as a fast device's flush; many waiters share the processors while they yield, so the more
-/// there are, the longer this lasts, and a single one sleeps after a few microseconds.
-const YIELDS_BEFORE_SLEEP: u32 = 20;
+/// there are, the longer this lasts, and a single one sleeps after a few microseconds. To a checker
+/// of schedules one is as good as many.
+const YIELDS_BEFORE_SLEEP: u32 = if cfg!(scheduled) { 1 } else { 20 };
 
 impl Event {
     /// What [`Event::wait`] compares with: read before looking at what the event is about.
@@ -60,18 +64,18 @@ impl Event {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Waits until the event is announced after `seen` was read, at most for `most`; may return
-    /// earlier.
-    pub(crate) fn wait(&self, seen: u32, most: Option<Duration>) {
+    /// Waits until the event is announced after `seen` was read, at most for `most`; whether that
+    /// went by without it. May return earlier.
+    pub(crate) fn wait(&self, seen: u32, most: Option<Duration>) -> bool {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let enrolled = Enrolled { event: self, seen };
         for _ in 0..YIELDS_BEFORE_SLEEP {
             if self.generation() != seen {
-                return;
+                return false;
             }
-            std::thread::yield_now();
+            sync::thread::yield_now();
         }
-        enrolled.wait(most);
+        enrolled.wait(most)
     }
 
     /// Counts the caller among those who wait, from now on. Whoever does so holds the lock under
@@ -99,17 +103,18 @@ impl Event {
         }
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn sleep(&self, seen: u32, most: Option<Duration>) {
+    #[cfg(all(not(scheduled), any(target_os = "linux", target_os = "android")))]
+    /// Whether `most` went by.
+    fn sleep(&self, seen: u32, most: Option<Duration>) -> bool {
         let timeout = most.map(|most| libc::timespec {
             tv_sec: most.as_secs().try_into().unwrap_or(libc::time_t::MAX),
             tv_nsec: most.subsec_nanos() as libc::c_long,
         });
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         // SAFETY: the futex word and the timeout are alive for the call; the kernel compares the
-        // word with `seen` itself, so an announcement in between returns at once. The result does
-        // not matter: woken, timed out, interrupted or changed, the caller looks again.
-        unsafe {
+        // word with `seen` itself, so an announcement in between returns at once. Woken, timed out,
+        // interrupted or changed, the caller looks again.
+        let woken = unsafe {
             libc::syscall(
                 libc::SYS_futex,
                 self.generation.as_ptr(),
@@ -118,9 +123,10 @@ impl Event {
                 timeout,
             )
         };
+        woken != 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT)
     }
 
-    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[cfg(all(not(scheduled), any(target_os = "linux", target_os = "android")))]
     fn wake_all(&self) {
         // SAFETY: the futex word is alive for the call; nothing else is passed.
         unsafe {
@@ -134,25 +140,27 @@ impl Event {
     }
 }
 
-/// Where there is no futex.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+/// Where there is no futex, or a checker of schedules has to see who sleeps.
+#[cfg(any(scheduled, not(any(target_os = "linux", target_os = "android"))))]
 #[derive(Debug, Default)]
 struct Sleepers {
-    lock: parking_lot::Mutex<()>,
-    woken: parking_lot::Condvar,
+    lock: sync::Mutex<()>,
+    woken: sync::Condvar,
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(any(scheduled, not(any(target_os = "linux", target_os = "android"))))]
 impl Event {
-    fn sleep(&self, seen: u32, most: Option<Duration>) {
+    /// Whether `most` went by.
+    fn sleep(&self, seen: u32, most: Option<Duration>) -> bool {
         let mut lock = self.sleepers.lock.lock();
         if self.generation() != seen {
-            return;
+            return false;
         }
-        match most {
-            Some(most) => drop(self.sleepers.woken.wait_for(&mut lock, most)),
-            None => self.sleepers.woken.wait(&mut lock),
-        }
+        let Some(most) = most else {
+            self.sleepers.woken.wait(&mut lock);
+            return false;
+        };
+        self.sleepers.woken.wait_for(&mut lock, most).timed_out()
     }
 
     fn wake_all(&self) {

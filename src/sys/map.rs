@@ -8,8 +8,10 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use crate::sys::published::Published;
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
 
 const PAGE_BYTES: usize = 4096;
 /// How much is brought into memory at once for who reads in order: much more costs memory for
@@ -57,13 +59,13 @@ pub(crate) struct Map {
 
 /// What each append writes, away from what readers write: the count of those who hold the map.
 #[repr(align(128))]
-struct OwnLine(AtomicUsize);
+struct OwnLine(Published);
 
 impl Deref for OwnLine {
-    type Target = AtomicUsize;
+    type Target = Published;
 
     #[inline]
-    fn deref(&self) -> &AtomicUsize {
+    fn deref(&self) -> &Published {
         &self.0
     }
 }
@@ -78,7 +80,7 @@ impl Map {
     pub(super) fn new(region: Box<dyn Region>, published: usize) -> Map {
         let (base, length) = (region.base(), region.length());
         assert!(published <= length, "what is published lies inside the map");
-        let published = OwnLine(AtomicUsize::new(published));
+        let published = OwnLine(Published::new(published));
         let (read_ahead, kept) = (AtomicU64::new(0), OnceLock::new());
         Map { region, base, length, published, read_ahead, kept }
     }
@@ -116,7 +118,7 @@ impl Map {
     /// Up to where the bytes can be read.
     #[inline]
     pub(crate) fn published(&self) -> usize {
-        self.published.load(Ordering::Acquire)
+        self.published.end()
     }
 
     /// The bytes of a range, if it is published.
@@ -181,7 +183,7 @@ impl MapWriter {
     #[inline]
     pub(crate) fn store(&mut self, position: usize, bytes: &[u8]) {
         let map = &*self.map;
-        let fits = position >= map.published.load(Ordering::Relaxed)
+        let fits = position >= map.published.own_end()
             && position <= map.length
             && bytes.len() <= map.length - position;
         assert!(fits, "a store lies between the published end and the map's end");
@@ -199,8 +201,8 @@ impl MapWriter {
     /// Lets readers see everything below `end`.
     #[inline]
     pub(crate) fn publish(&mut self, end: usize) {
-        debug_assert!(end >= self.map.published.load(Ordering::Relaxed) && end <= self.map.length);
-        self.map.published.store(end, Ordering::Release);
+        debug_assert!(end >= self.map.published.own_end() && end <= self.map.length);
+        self.map.published.publish(end);
     }
 
     /// Small folios for who flushes often, whose flushes would write large ones again and again;

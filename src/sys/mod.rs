@@ -12,8 +12,10 @@ mod event;
 mod map;
 mod os;
 mod process;
+mod published;
 #[cfg(feature = "simulation")]
 pub mod sim;
+pub(crate) mod sync;
 #[cfg(test)]
 mod tests;
 #[cfg(unix)]
@@ -31,6 +33,7 @@ pub(crate) use event::Event;
 pub(crate) use map::{Map, MapWriter, Pinned};
 pub(crate) use os::OsStorage;
 pub(crate) use process::Process;
+pub(crate) use published::Published;
 
 /// How a file is opened. A name that leads to anything but a regular file is refused, symbolic
 /// links included, without blocking on it.
@@ -174,7 +177,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn yield_now(&self);
     /// Lets the calling thread rest for this long.
     fn sleep(&self, time: Duration) {
-        std::thread::sleep(time);
+        sync::thread::sleep(time);
     }
     fn random(&self) -> io::Result<[u8; 16]>;
     /// Counts anew what is counted here, exactly, while others go on; the system counts nothing.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::map::Region;
+use super::sync::thread;
 use super::{
     Access, DirEntry, FileKind, FileSize, LockedDir, Map, MapWriter, Medium, Process, Residence,
     Storage, StorageFile, Task,
@@ -211,12 +212,12 @@ impl Storage for OsStorage {
     }
 
     fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Box::new(OsTask(Some(thread))))
     }
 
     fn yield_now(&self) {
-        std::thread::yield_now();
+        thread::yield_now();
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {
@@ -323,12 +324,12 @@ fn open_for_lock(dir: &Path) -> io::Result<File> {
 const LOCK_FILE: &str = "lock";
 
 #[derive(Debug)]
-struct OsTask(Option<std::thread::JoinHandle<()>>);
+struct OsTask(Option<thread::JoinHandle<()>>);
 
 impl Task for OsTask {
     fn join(&mut self) {
         let Some(thread) = self.0.take() else { return };
-        if thread.thread().id() != std::thread::current().id() {
+        if thread.thread().id() != thread::current().id() {
             // A panic in it was printed by the panic hook already.
             let _ = thread.join();
         }

@@ -6,16 +6,15 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::walk::{Gaps, Step, Walker};
 use crate::log::archive::{ArchiveHook, SealedSegment};
 use crate::log::{Inner, Log};
 use crate::sys::Event;
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use crate::codec::decode::{check_batch, check_header};
 use crate::codec::index::{IndexEntries, IndexRule};
@@ -15,7 +14,7 @@ use crate::disk::names::{self, Part};
 use crate::disk::segment::{SegmentBytes, SegmentData};
 use crate::disk::walk::{Gaps, Walker};
 use crate::disk::{Env, index_file};
-use crate::sys::{Access, FileKind, Pinned};
+use crate::sys::{Access, FileKind, Pinned, Published};
 use crate::words::error::{Error, Result};
 use crate::words::limits::{SEGMENT_BYTES_MAX, TAIL_WINDOW_BYTES_MAX, TAIL_WINDOW_BYTES_MIN};
 use crate::words::offset::Offset;
@@ -77,7 +76,7 @@ impl Tail {
                 return if ours { Err(failed(error)) } else { Ok(None) };
             }
         };
-        let bytes = SegmentBytes::Positioned(AtomicUsize::new(0));
+        let bytes = SegmentBytes::Positioned(Published::new(0));
         let entries = Some(IndexEntries::default());
         let data = SegmentData::new(env, base, file, bytes, entries);
         let rule = IndexRule::new(base.get(), env.index_interval_bytes);
@@ -109,7 +108,7 @@ impl Tail {
             return Ok(());
         }
         self.rule = IndexRule::resume(base.get(), env.index_interval_bytes, &mut stored, false);
-        let bytes = SegmentBytes::Positioned(AtomicUsize::new(position));
+        let bytes = SegmentBytes::Positioned(Published::new(position));
         let file = Arc::clone(&self.data.file);
         self.data = Arc::new(SegmentData::new(env, base, file, bytes, Some(stored)));
         self.position = position;
@@ -200,7 +199,7 @@ impl Tail {
     /// Moves behind damage in this file, to the next whole batch below `until`, if there is one.
     /// What is in between can be read by nobody: readers report it when they come there.
     pub(super) fn pass_damage(&mut self, env: &Env, until: Offset) -> Result<bool> {
-        let bytes = SegmentBytes::Positioned(AtomicUsize::new(self.file_bytes()?));
+        let bytes = SegmentBytes::Positioned(Published::new(self.file_bytes()?));
         let file = Arc::clone(&self.data.file);
         let whole = SegmentData::new(env, self.data.base, file, bytes, None);
         let mut walker = Walker::new(self.position, self.next_offset, Gaps::Refused);

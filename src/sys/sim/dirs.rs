@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::content::PAGE;
 use super::names::{Edit, absolute};
 use super::state::{EINVAL, Inode, ROOT, State, errno};
 use super::{CallKind, Disk, Ignored, Names};
 use crate::sys::LockedDir;
+use crate::sys::sync::atomic::{AtomicU64, Ordering};
 
 const EBUSY: i32 = 16;
 const EXDEV: i32 = 18;

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::chance::Chance;
 use super::content::{Content, PAGE};
 use super::names::{Edit, Tree, absolute};
 use super::state::{Clocks, Inode, ROOT, State};
 use super::watch::Watch;
 use super::{Call, Disk, Fault, Ignored, Keep, Machine, Profile, Torn};
+use crate::sys::sync::Mutex;
 
 /// 2026-01-01 00:00 UTC.
 const WALL_MILLIS: i64 = 1_767_225_600_000;

@@ -61,10 +61,10 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use state::State;
 use watch::Watch;
+
+use crate::sys::sync::Mutex;
 
 /// A simulated machine with one filesystem. A clone is another handle on the same one.
 ///

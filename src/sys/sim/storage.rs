@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
-
 use super::content::PAGE;
 use super::memory::SimRegion;
 use super::names::{Edit, absolute};
@@ -17,6 +15,7 @@ use super::state::{EINVAL, Inode, State, errno};
 use super::{Call, CallKind, Disk, Ignored, Torn};
 use crate::sys::map::{Map, MapWriter};
 use crate::sys::os::OsStorage;
+use crate::sys::sync::MutexGuard;
 use crate::sys::{
     Access, DirEntry, FileKind, FileSize, LockedDir, Medium, Residence, Storage, StorageFile, Task,
 };

@@ -3,12 +3,11 @@
 //! Floor 2.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, ThreadId};
-
-use parking_lot::Mutex;
 
 use super::{Call, Disk};
+use crate::sys::sync::Mutex;
+use crate::sys::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::sync::thread::{self, ThreadId};
 
 type Hook = Box<dyn FnMut(&Disk, &Call) + Send>;
 
