@@ -7,12 +7,11 @@ use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use crate::sys::Event;
+use crate::sys::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sys::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::words::error::Error;
 use crate::words::limits;
 
@@ -167,7 +166,9 @@ impl Space {
             return;
         }
         self.used.fetch_sub(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
-        self.freed.announce_if_awaited();
+        // Whoever waits holds no lock while it looks for room: it must not count itself in behind
+        // a look at how many wait.
+        self.freed.announce();
         if let Some(above) = &self.above {
             above.give(bytes);
         }
@@ -178,9 +179,10 @@ impl Space {
         self.freed.generation()
     }
 
-    /// Waits until something was given back since `seen` was read, at most so long.
-    pub(crate) fn wait_since(&self, seen: u32, most: Duration) {
-        self.freed.wait(seen, Some(most));
+    /// Waits until something was given back since `seen` was read, at most so long; whether
+    /// that went by without it.
+    pub(crate) fn wait_since(&self, seen: u32, most: Duration) -> bool {
+        self.freed.wait(seen, Some(most))
     }
 }
 

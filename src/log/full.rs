@@ -20,6 +20,14 @@ use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::offset::Offset;
 
+/// How long an append that found no room still waits.
+pub(crate) struct Patience {
+    /// When it gives up, by the rising clock.
+    until: Duration,
+    /// What was given back before it last looked for room.
+    seen: u32,
+}
+
 impl Inner {
     /// Bounds the log anew from now on, unless the new bound is less than any log needs.
     pub(super) fn change_budget(&self, now: &LogOptions, asked: &LogOptions) -> Result<()> {
@@ -53,15 +61,14 @@ impl Inner {
     }
 
     /// After an append that failed: frees what the policy allows and lets it be tried again, or
-    /// hands the error back. `patience` is when waiting ends, once it has begun.
+    /// hands the error back. `patience` is none at first and belongs to the append.
     #[cold]
-    pub(crate) fn make_room(&self, error: Error, patience: &mut Option<Duration>) -> Result<()> {
+    pub(crate) fn make_room(&self, error: Error, patience: &mut Option<Patience>) -> Result<()> {
         if error.kind() != ErrorKind::OutOfSpace || self.is_closed() {
             return Err(error);
         }
         let policy = self.policy();
         let level = over_budget(&error);
-        let seen = self.space.generation();
         // What nobody needs goes first, whatever the policy; what cannot be freed is no news.
         if self.expire().unwrap_or(false) {
             return Ok(());
@@ -72,22 +79,34 @@ impl Inner {
                 Ok(true) => Ok(()),
                 Ok(false) | Err(_) => Err(error),
             },
-            OnFull::Block(most) => {
-                let now = self.clocks.now_mono();
-                let until = *patience.get_or_insert(now.saturating_add(most));
-                let left = until.saturating_sub(now);
-                if left.is_zero() {
-                    return Err(error);
-                }
-                // Pins and other programs tell nobody when they let go.
-                let pause = left.min(Duration::from_millis(limits::FULL_POLL_MILLIS));
-                self.space.wait_since(seen, pause);
-                if self.space.generation() == seen {
-                    self.clocks.slept(pause);
-                }
-                Ok(())
+            OnFull::Block(most) => self.wait_for_room(most, error, patience),
+        }
+    }
+
+    /// Lets the append be tried again when something was given back, or hands the error back.
+    fn wait_for_room(
+        &self,
+        most: Duration,
+        error: Error,
+        patience: &mut Option<Patience>,
+    ) -> Result<()> {
+        let now = self.clocks.now_mono();
+        let until = patience.as_ref().map_or(now.saturating_add(most), |patience| patience.until);
+        let left = until.saturating_sub(now);
+        if left.is_zero() {
+            return Err(error);
+        }
+        // The first time it is tried again at once: room that was made since the append looked for
+        // it would wake nobody.
+        if let Some(patience) = patience {
+            // Pins and other programs tell nobody when they let go.
+            let pause = left.min(Duration::from_millis(limits::FULL_POLL_MILLIS));
+            if self.space.wait_since(patience.seen, pause) {
+                self.clocks.slept(pause);
             }
         }
+        *patience = Some(Patience { until, seen: self.space.generation() });
+        Ok(())
     }
 
     /// Drops what is oldest: of this log where its own budget is short, of the store's logs where
