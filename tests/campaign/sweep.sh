@@ -18,6 +18,8 @@ sweep() { # [SCENARIO|all] [preload|strace|both]
     "$rig/sweep" "$shim" "$ram" preload append-each/mapped fdatasync:2+:EIO
   rig_planted "a writer that tells of records before it appends them" env RIG_PLANT=early \
     "$rig/sweep" "$shim" "$ram" preload append/positioned write:16:kill
+  [[ $engine == preload ]] || rig_planted "the same, by strace" env RIG_PLANT=deaf \
+    "$rig/sweep" "$shim" "$ram" strace append-each/mapped fdatasync:1:EIO
   ! command -v strace >/dev/null || "$rig/sweep" "$shim" "$ram" compare "$chosen"
   [[ $engine == strace ]] || "$rig/sweep" "$shim" "$ram" preload "$chosen"
   [[ $engine == preload ]] || "$rig/sweep" "$shim" "$ram" strace "$chosen"

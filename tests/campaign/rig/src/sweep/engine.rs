@@ -48,7 +48,7 @@ impl Engine {
                 };
                 let inject = format!("inject={}:{harm}:when={}", point.call, point.number);
                 let mut command = Command::new("strace");
-                command.args(["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e"]);
+                command.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
                 command.args(["signal=none", "-e", &format!("trace={}", point.call), "-e"]);
                 command.arg(inject).arg(sibling("probe")?).args(stage.writer_words(options));
                 stage.silence(&mut command)?;
