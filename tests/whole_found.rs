@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use forebay::simulation::{CallKind, Disk, Fault, Keep, Profile};
-use forebay::{ErrorKind, FlushPolicy, IoMode, Log, Store, StoreOptions};
+use forebay::simulation::{Call, CallKind, Disk, Fault, Keep, Profile};
+use forebay::{ErrorKind, FlushPolicy, IoMode, Log, OffsetSpec, Store, StoreOptions};
 
 const EIO: i32 = 5;
 
@@ -77,13 +77,9 @@ fn a_store_syncs_the_name_of_a_directory_that_it_finds() {
     };
     // The process dies before each call of the first opening.
     let disk = Disk::new(Profile::default());
-    let killed = Arc::new(Mutex::new(Vec::new()));
-    let into = Arc::clone(&killed);
-    disk.watch(move |disk, call| into.lock().unwrap().push((disk.kill(), call.clone())));
-    drop(Store::options().open_on(&disk, "/data/store").unwrap());
-    disk.unwatch();
-    let killed = std::mem::take(&mut *killed.lock().unwrap());
-    assert!(killed.len() > 20, "{}", killed.len());
+    let open = || drop(Store::options().open_on(&disk, "/data/store").unwrap());
+    let killed = before_each_call(&disk, open);
+    assert!(killed.len() > 8, "{}", killed.len());
     for (disk, call) in killed {
         fill(&disk, &format!("killed before {call:?}"));
     }
@@ -131,6 +127,72 @@ fn a_store_counts_what_a_power_cut_brings_back_of_a_log_that_could_not_be_made()
                     format!("{kind:?} after {after}, made {made}, closed {closed}, {keep:?}");
                 assert!(counted >= used, "{what}: {counted} counted, {used} taken");
             }
+        }
+    }
+}
+
+/// What each call of `work` that changes anything finds on the disk, and the call.
+fn before_each_call(disk: &Disk, work: impl FnOnce()) -> Vec<(Disk, Call)> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&seen);
+    disk.watch(move |disk, call| {
+        use CallKind::{Clock, List, Lock, Look, MapRead, Open, Random, Read};
+        if !matches!(call.kind, Clock | List | Lock | Look | MapRead | Open | Random | Read) {
+            into.lock().unwrap().push((disk.kill(), call.clone()));
+        }
+    });
+    work();
+    disk.unwatch();
+    std::mem::take(&mut *seen.lock().unwrap())
+}
+
+/// I12: a deletion is cut short by the death of the process, and the opening that ends it by a
+/// power cut: the log is there, whole, or it is not there.
+#[test]
+fn a_deletion_that_is_cut_short_twice_leaves_all_or_nothing() {
+    let disk = Disk::new(Profile::default());
+    let store = one_at_a_time().open_on(&disk, "/store").unwrap();
+    store.log("gone").unwrap().append("a record").unwrap();
+    store.flush().unwrap();
+    let killed = before_each_call(&disk, || assert!(store.delete_log("gone").unwrap()));
+    let mut states = 0;
+    for (disk, first) in killed {
+        let open = || drop(one_at_a_time().open_on(&disk, "/store"));
+        for (stopped, second) in before_each_call(&disk, open) {
+            let loose = stopped.loose();
+            let kept = [Keep::None, Keep::All].into_iter().chain((0..loose).map(Keep::AllBut));
+            for keep in kept.chain((0..loose).map(Keep::Only)) {
+                let store = one_at_a_time().open_on(&stopped.power_cut(keep), "/store").unwrap();
+                if !store.logs().is_empty() {
+                    let log = store.log("gone").unwrap();
+                    let read: Vec<_> = log.reader(OffsetSpec::Earliest).unwrap().collect();
+                    let what = format!("killed before {first:?}, cut before {second:?}, {keep:?}");
+                    assert!(read.len() == 1 && read[0].is_ok(), "{what}: {read:?}");
+                }
+                states += 1;
+            }
+        }
+    }
+    assert!(states > 100, "{states}");
+}
+
+/// A deletion that failed behind the renaming does not stand in the way of the next one.
+#[test]
+fn a_log_whose_namesake_could_not_be_removed_is_deleted() {
+    for kind in [CallKind::Unlink, CallKind::RemoveDir, CallKind::SyncDir] {
+        let disk = Disk::new(Profile::default());
+        let store = one_at_a_time().open_on(&disk, "/store").unwrap();
+        store.log("again").unwrap().append("the first").unwrap();
+        store.flush().unwrap();
+        for after in 0..8 {
+            disk.fail(Fault { on: kind, name: None, after, times: 1, errno: EIO });
+            let failed = store.delete_log("again").is_err();
+            disk.clear_faults();
+            store.log("again").unwrap().append("the next").unwrap();
+            let deleted = store.delete_log("again");
+            assert!(deleted.is_ok(), "{kind:?} after {after}, failed {failed}: {deleted:?}");
+            assert!(disk.file_names("/store").iter().all(|name| !name.starts_with("again")));
+            store.log("again").unwrap().append("and the next").unwrap();
         }
     }
 }

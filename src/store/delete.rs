@@ -10,7 +10,7 @@ use crate::disk::unlink_if_there;
 use crate::log::full::measure;
 use crate::store::names::LogName;
 use crate::store::{Store, StoreInner, log_dir};
-use crate::sys::{FileKind, Storage};
+use crate::sys::{FileKind, LockedDir, Storage};
 use crate::words::error::{Error, ErrorKind, Result};
 
 impl Store {
@@ -65,10 +65,11 @@ impl StoreInner {
             Some(bytes) => bytes,
             None => measure(&*self.storage, &dir).unwrap_or(0),
         };
+        let doomed = self.dir.join(doomed_dir_name(dir_name));
+        self.finish_earlier(&doomed)?;
         // Before its files go: a stop in between leaves a log that is measured, not one that counts
         // for ever.
         self.durable.enter(dir_name, bytes)?;
-        let doomed = self.dir.join(doomed_dir_name(dir_name));
         match self.storage.rename(&dir, &doomed) {
             // Somebody removed it from underneath.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -86,6 +87,18 @@ impl StoreInner {
         let held = slot.charges.orphan(&self.space);
         self.space.give(bytes.saturating_sub(held));
         Ok(true)
+    }
+
+    /// Removes what an earlier deletion of a log of this name has left when it failed.
+    fn finish_earlier(&self, doomed: &Path) -> Result<()> {
+        let there = self.storage.kind(doomed);
+        let there = there.map_err(|error| Error::io("cannot look at a deleted log", doomed, error));
+        if there?.is_some() {
+            // It may have failed before the name was gone for good.
+            self.sync_names()?;
+            remove_doomed(&*self.storage, doomed)?;
+        }
+        Ok(())
     }
 
     pub(super) fn sync_names(&self) -> Result<()> {
@@ -124,8 +137,17 @@ pub(super) fn remove_doomed(storage: &dyn Storage, dir: &Path) -> Result<()> {
     storage.remove_dir(dir).map_err(failed)
 }
 
-/// At open: ends deletions that a crash has cut short; how many.
-pub(super) fn sweep(storage: &Arc<dyn Storage>, dir: &Path, doomed: &[String]) -> Result<u64> {
+/// At open: ends deletions that a crash has cut short; how many. Whoever renamed them may have died
+/// before that was synced: a power cut would bring a log back whose files are gone.
+pub(super) fn sweep(
+    storage: &Arc<dyn Storage>,
+    (dir, lock): (&Path, &dyn LockedDir),
+    doomed: &[String],
+) -> Result<u64> {
+    if !doomed.is_empty() {
+        let synced = lock.sync();
+        synced.map_err(|error| Error::sync("cannot sync the store's directory", dir, error))?;
+    }
     for name in doomed {
         remove_doomed(&**storage, &dir.join(name))?;
     }

@@ -53,7 +53,7 @@ impl Store {
             // Best effort: they are made anew under the same names.
             let _ = storage.unlink(&dir.join(name));
         }
-        recovery.logs_deleted = delete::sweep(&storage, &dir, &listing.doomed)?;
+        recovery.logs_deleted = delete::sweep(&storage, (&dir, &*lock), &listing.doomed)?;
         let residence = storage.residence(&dir);
         let clock =
             LogClock::resume(&*storage, (found.state.clock, found.state.residence), residence);
