@@ -29,6 +29,8 @@ pub const SHIP: &str = "ship";
 
 /// Bytes of a segment, small, so that lives meet rolls.
 const SEGMENT_BYTES: usize = 16 << 10;
+/// Records after which the store begins anew.
+const STORE_RECORDS_MAX: i64 = 20_000;
 /// How often the judge recovers a copy twice.
 const TWICE_EVERY: u64 = 16;
 
@@ -87,6 +89,12 @@ pub fn kill(scratch: &Path, kills: u64, seed: u64, mut say: impl FnMut(&str)) ->
         // What the judge appended counts as well, and the file stays small.
         let kept = Told { bad: Vec::new(), ..Told::read(&place.lines)? };
         fs::write(&place.lines, kept.to_lines())?;
+        // Two logs of the store keep all they get: it begins anew before judging takes long.
+        let begins_anew = place.work == Work::Store && sum(&told) > STORE_RECORDS_MAX;
+        if begins_anew {
+            let _ = fs::remove_dir_all(&place.dir);
+            let _ = fs::remove_file(&place.lines);
+        }
         if !bad.is_empty() {
             lives.bad += 1;
             say(&format!("BAD kill {number}, seed {seed}, {mode:?}: {}", bad.join("; ")));
