@@ -31,6 +31,8 @@ pub enum Change {
     Rename { dir: u64, name: String, to_dir: u64, to: String },
     /// Bytes are written.
     Write { number: u64, at: usize, bytes: Vec<u8> },
+    /// Dirty bytes of the cache could not be written out: they are read, and never reach the disk.
+    Lose { number: u64, at: usize, bytes: Vec<u8> },
     /// A file is cut or grows.
     Length { number: u64, length: usize },
     /// A sync of a file ended well.
@@ -323,6 +325,12 @@ impl Model {
                 }
             }
             Change::Write { number, at, bytes } => self.write(*number, *at, bytes),
+            Change::Lose { number, at, bytes } => {
+                let Some(file) = self.files.get_mut(number) else { return };
+                let place = file.cache.get_mut(*at..).unwrap_or_default();
+                let have = place.len().min(bytes.len());
+                place[..have].copy_from_slice(&bytes[..have]);
+            }
             Change::Length { number, length } => {
                 let Some(file) = self.files.get_mut(number) else { return };
                 file.cache.resize(*length, 0);

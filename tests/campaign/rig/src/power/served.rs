@@ -211,10 +211,18 @@ impl Live {
         Ok(())
     }
 
-    fn write(&mut self, number: u64, at: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.fault(Call::Write)?;
-        self.room(number, at + bytes.len() as u64)?;
+    /// Bytes that come out of the cache stay there when they are refused, as on other filesystems;
+    /// here a file that is cut would lose them, as all its pages are then read again.
+    fn write(&mut self, number: u64, at: u64, bytes: &[u8], cached: bool) -> Result<(), Errno> {
+        let allowed = self.fault(Call::Write);
+        let allowed = allowed.and_then(|()| self.room(number, at + bytes.len() as u64));
         let at = usize::try_from(at).map_err(|_| Errno::EFBIG)?;
+        if let Err(error) = allowed {
+            if cached {
+                self.change(Change::Lose { number, at, bytes: bytes.to_vec() });
+            }
+            return Err(error);
+        }
         self.change(Change::Write { number, at, bytes: bytes.to_vec() });
         Ok(())
     }
@@ -476,7 +484,7 @@ impl Filesystem for Handlers {
         _: FileHandle,
         at: u64,
         bytes: &[u8],
-        _: WriteFlags,
+        how: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
@@ -484,7 +492,8 @@ impl Filesystem for Handlers {
         let mut live = self.live();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         if number.0 != SAID_NUMBER {
-            return match live.write(number.0, at, bytes) {
+            let cached = how.contains(WriteFlags::FUSE_WRITE_CACHE);
+            return match live.write(number.0, at, bytes, cached) {
                 Ok(()) => reply.written(length),
                 Err(error) => reply.error(error),
             };
