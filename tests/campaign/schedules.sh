@@ -26,61 +26,81 @@ schedules() { # SCHEDULES of each model, SEED
   echo "schedules: $(tail -n 1 "$scratch/schedules" | sed 's/^schedules: //'); ${orderings#orderings: } of units"
 }
 
-# Plants one fault in the copy, builds what it is for, and lets that find it.
-schedules_plant() { # schedules|orderings MODEL FILE SED WHAT
-  local program=$1 model=$2 file=$3 change=$4 what=$5 begun=$SECONDS found
-  sed -i "$change" "$scratch/copy/src/$file"
-  ! cmp -s "src/$file" "$scratch/copy/src/$file" || die "nothing to plant in src/$file for: $what"
-  if [[ $program == orderings ]]; then schedules_build_orderings "$scratch/copy"; else schedules_build "$scratch/copy"; fi
-  if [[ $program == orderings ]]; then
-    "$CARGO_TARGET_DIR/release/orderings" "$model" >"$scratch/out" 2>/dev/null && die "$model does not find: $what"
-  else
-    "$CARGO_TARGET_DIR/release/schedules" "$model" 20000 >"$scratch/out" 2>/dev/null && die "$model does not find: $what"
-  fi
+# One change in the copy of the source.
+schedules_plant() { # FILE SED
+  sed -i "$2" "$scratch/copy/src/$1"
+  ! cmp -s "src/$1" "$scratch/copy/src/$1" || die "nothing to plant by $2 in src/$1"
+}
+
+# Lets a model find a fault that is planted.
+schedules_find() { # MODEL WHAT PROGRAM...
+  local model=$1 what=$2 found
+  shift 2
+  ! "$@" >"$scratch/out" 2>/dev/null || die "$model does not find: $what"
   # An execution that panics once more while it is torn down ends the program before it says so.
   found=$(grep "^$model: .*FAILED" "$scratch/out" | sed 's/: FAILED.*//' || true)
-  echo "planted: $what: found by ${found:-$model, the program aborted}, $((SECONDS - begun)) s with the build"
-  cp "src/$file" "$scratch/copy/src/$file"
+  echo "planted: $what: found by ${found:-$model, which was aborted}"
   planted=$((planted + 1))
 }
 
+# A fault in a unit, which is built anew with it.
+schedules_plant_unit() { # MODEL FILE SED WHAT
+  schedules_plant "$2" "$3"
+  schedules_build_orderings "$scratch/copy"
+  schedules_find "$1" "$4" "$CARGO_TARGET_DIR/release/orderings" "$1" 2>/dev/null
+  cp "src/$2" "$scratch/copy/src/$2"
+}
+
+schedules_find_planted() { # NAME MODEL WHAT
+  FOREBAY_PLANTED=$1 schedules_find "$2" "$3" "$CARGO_TARGET_DIR/release/schedules" "$2" 20000
+}
+
 schedules_planted() {
-  local planted=0
+  local planted=0 if='if crate::sys::sync::planted' seq='Ordering::SeqCst'
   export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/schedules-planted"
   mkdir -p "$scratch/copy/tests"
   cp -r src README.md "$scratch/copy"
   cp -r tests/schedules "$scratch/copy/tests"
-  schedules_plant orderings published sys/published.rs 's/store(end, Ordering::Release)/store(end, Ordering::Relaxed)/' \
+  # The units.
+  schedules_plant_unit published sys/published.rs 's/store(end, Ordering::Release)/store(end, Ordering::Relaxed)/' \
     "the end is published without the bytes"
-  schedules_plant orderings published sys/published.rs 's/load(Ordering::Acquire)/load(Ordering::Relaxed)/' \
+  schedules_plant_unit published sys/published.rs 's/load(Ordering::Acquire)/load(Ordering::Relaxed)/' \
     "the end is looked at without the bytes"
-  schedules_plant orderings generation sys/event.rs '/drop(self.sleepers.lock.lock());/d' \
+  schedules_plant_unit generation sys/event.rs '/drop(self.sleepers.lock.lock());/d' \
     "an announcement between a waiter's last look and its sleep"
-  schedules_plant orderings generation sys/event.rs 's/self.generation.fetch_add(1, Ordering::SeqCst)/self.generation.fetch_add(1, Ordering::AcqRel)/; s/self.waiting.load(Ordering::SeqCst) > 0/self.waiting.load(Ordering::Acquire) > 0/' \
-    "an announcement ordered against its own look at the waiters by nothing"
-  schedules_plant orderings lead log/group.rs '/self.running.store(false, Ordering::SeqCst);/d; s/^        self.ended.announce();$/&\n        self.running.store(false, Ordering::SeqCst);/' \
+  schedules_plant_unit generation sys/event.rs \
+    "s/generation.fetch_add(1, $seq)/generation.fetch_add(1, Ordering::AcqRel)/; s/waiting.load($seq) > 0/waiting.load(Ordering::Acquire) > 0/" \
+    "an announcement that nothing orders against its look at the waiters"
+  schedules_plant_unit lead log/group.rs \
+    "/self.running.store(false, $seq);/d; s/^        self.ended.announce();\$/&\n        self.running.store(false, $seq);/" \
     "who leads wakes the others before it has given way"
-  schedules_plant schedules publish log/write.rs '/self.end.store(next.get(), Ordering::Release);/d; s/^        let pace = Pace {$/        self.end.store(next.get(), Ordering::Release);\n&/' \
-    "the log end moves before the record is written"
-  schedules_plant schedules group log/flush.rs 's/^        self.end_flush(&covered)$/        self.end_flush(\&self.begin_flush()?)/' \
-    "a sync acknowledges what was written while it ran"
-  schedules_plant schedules waiters log/wait.rs '/let enrolled = self.appended.enroll();/d; s/^            drop(writer);$/&\n            let enrolled = self.appended.enroll();/' \
-    "a waiter enrolls behind its look"
-  schedules_plant schedules delete log/delete.rs '/self.durable.fetch_max(start.get(), Ordering::AcqRel);/d; s/^        self.log_start.store(start.get(), Ordering::Release);$/&\n        self.durable.fetch_max(start.get(), Ordering::AcqRel);/' \
-    "the log start is shown before the durable offset that covers it"
-  schedules_plant schedules full disk/space.rs '/pub(crate) fn give(/,/^    }/s/self.freed.announce();/self.freed.announce_if_awaited();/' \
-    "who gives room back looks for waiters that have not counted themselves yet"
-  schedules_plant schedules poison log/flush.rs 's/self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;/self.sync_covered(\&covered)?;/' \
-    "a failed sync is tried again"
-  schedules_plant schedules poison log/flush.rs '/self.appended.announce_if_awaited();/d' \
-    "a failed sync wakes no one who waits for a record"
-  schedules_plant schedules close log/mod.rs '/Again: a close may just have ended/,/check_open/d' \
-    "a commit behind the close"
-  schedules_plant schedules background log/background.rs '/pub(crate) fn stop/,/^    }/{/self.wake.announce();/d}' \
-    "a thread that is told to end is not woken"
-  schedules_plant schedules store store/table.rs 's/Arc::strong_count(log) == 1/Arc::strong_count(log) >= 1/' \
-    "a log that somebody uses gives way to another"
-  schedules_plant schedules store-close store/places.rs '/With the slot locked: a close that begins now/,/check_open/d' \
-    "a log is opened behind the close of its store"
+  # The crate: one copy with all faults, each behind its name in the environment.
+  cat >>"$scratch/copy/src/sys/sync.rs" <<'EOF'
+
+pub(crate) fn planted(name: &str) -> bool {
+    std::env::var("FOREBAY_PLANTED").is_ok_and(|planted| planted == name)
+}
+EOF
+  schedules_plant log/write.rs "s/^        let pace = Pace {\$/        $if(\"publish\") { self.end.store(next.get(), Ordering::Release); }\n&/"
+  schedules_plant log/wait.rs "s/let enrolled = self.appended.enroll();/let enrolled = (!crate::sys::sync::planted(\"waiters\")).then(|| self.appended.enroll());/; s/^            drop(writer);\$/&\n            let enrolled = enrolled.unwrap_or_else(|| self.appended.enroll());/"
+  schedules_plant log/delete.rs "s/^        self.durable.fetch_max(start.get(), Ordering::AcqRel);\$/        $if(\"delete\") { self.log_start.store(start.get(), Ordering::Release); }\n&/"
+  schedules_plant disk/space.rs "/pub(crate) fn give(/,/^    }/s/self.freed.announce();/$if(\"full\") { self.freed.announce_if_awaited() } else { self.freed.announce() };/"
+  schedules_plant log/flush.rs "s/^        self.end_flush(&covered)\$/        let covered = $if(\"group\") { self.begin_flush()? } else { covered };\n&/; s/self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;/self.sync_covered(\&covered).inspect_err(|error| $if(\"retry\") {} else { self.poison(error) })?;/; s/self.appended.announce_if_awaited();/$if(\"wake\") {} else { self.appended.announce_if_awaited() }/"
+  schedules_plant log/mod.rs "/Again: a close may just have ended/,/check_open/s/self.check_open()?;/$if(\"commit\") {} else { self.check_open()? }/"
+  schedules_plant log/background.rs "/pub(crate) fn stop/,/^    }/s/self.wake.announce();/$if(\"background\") {} else { self.wake.announce() }/"
+  schedules_plant store/table.rs 's/Arc::strong_count(log) == 1/Arc::strong_count(log) == 1 || crate::sys::sync::planted("store")/'
+  schedules_plant store/places.rs "/With the slot locked: a close that begins now/,/check_open/s/self.check_open()?;/$if(\"store-close\") {} else { self.check_open()? }/"
+  schedules_build "$scratch/copy"
+  schedules_find_planted publish publish "the log end moves before the record is written"
+  schedules_find_planted group group "a sync acknowledges what was written while it ran"
+  schedules_find_planted waiters waiters "a waiter enrolls behind its look"
+  schedules_find_planted delete delete "the log start is shown before the durable offset that covers it"
+  schedules_find_planted full full "who gives room back looks for waiters that have not counted themselves yet"
+  schedules_find_planted retry poison "a failed sync is tried again"
+  schedules_find_planted wake poison "a failed sync wakes no one who waits for a record"
+  schedules_find_planted commit close "a commit behind the close"
+  schedules_find_planted background background "a thread that is told to end is not woken"
+  schedules_find_planted store store "a log that somebody uses gives way to another"
+  schedules_find_planted store-close store-close "a log is opened behind the close of its store"
   echo "schedules-planted: $planted faults planted in the crate's source, $planted found"
 }
