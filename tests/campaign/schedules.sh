@@ -83,7 +83,6 @@ pub(crate) fn planted(name: &str) -> bool {
 EOF
   schedules_plant log/write.rs "s/^        let pace = Pace {\$/        $if(\"publish\") { self.end.store(next.get(), Ordering::Release); }\n&/"
   schedules_plant log/wait.rs "s/let enrolled = self.appended.enroll();/let enrolled = (!crate::sys::sync::planted(\"waiters\")).then(|| self.appended.enroll());/; s/^            drop(writer);\$/&\n            let enrolled = enrolled.unwrap_or_else(|| self.appended.enroll());/"
-  schedules_plant log/delete.rs "s/^        self.durable.fetch_max(start.get(), Ordering::AcqRel);\$/        $if(\"delete\") { self.log_start.store(start.get(), Ordering::Release); }\n&/"
   schedules_plant disk/space.rs "/pub(crate) fn give(/,/^    }/s/self.freed.announce();/$if(\"full\") { self.freed.announce_if_awaited() } else { self.freed.announce() };/"
   schedules_plant log/flush.rs "s/^        self.end_flush(&covered)\$/        let covered = $if(\"group\") { self.begin_flush()? } else { covered };\n&/; s/self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;/self.sync_covered(\&covered).inspect_err(|error| $if(\"retry\") {} else { self.poison(error) })?;/; s/self.appended.announce_if_awaited();/$if(\"wake\") {} else { self.appended.announce_if_awaited() }/"
   schedules_plant log/mod.rs "/Again: a close may just have ended/,/check_open/s/self.check_open()?;/$if(\"commit\") {} else { self.check_open()? }/"
@@ -94,7 +93,6 @@ EOF
   schedules_find_planted publish publish "the log end moves before the record is written"
   schedules_find_planted group group "a sync acknowledges what was written while it ran"
   schedules_find_planted waiters waiters "a waiter enrolls behind its look"
-  schedules_find_planted delete delete "the log start is shown before the durable offset that covers it"
   schedules_find_planted full full "who gives room back looks for waiters that have not counted themselves yet"
   schedules_find_planted retry poison "a failed sync is tried again"
   schedules_find_planted wake poison "a failed sync wakes no one who waits for a record"
