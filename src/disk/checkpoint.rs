@@ -184,6 +184,8 @@ impl<S: Slot> Checkpoint<S> {
             })?;
             return Ok(());
         }
+        debug_assert_ne!(self.writing, self.synced, "what is synced is never written over");
+        debug_assert_ne!(Some(self.writing), self.under_sync, "nor what is under sync");
         let at = (self.writing * SLOTS + self.slot) * self.slot_bytes;
         self.way.put(at, &self.buffer).map_err(|error| {
             Error::io("cannot write the checkpoint", &self.path, error).position(at)

@@ -327,6 +327,102 @@ mod tests {
         assert_eq!(State::decode(&bytes).unwrap(), (77, sample()));
     }
 
+    fn decoded(state: &State) -> Result<State, DecodeError> {
+        let mut bytes = Vec::new();
+        state.encode(7, &mut bytes);
+        State::decode(&bytes).map(|(_, state)| state)
+    }
+
+    /// What is absent stays absent: each part that has a flag of its own alone, and none.
+    #[test]
+    fn every_optional_part_is_told_by_its_own_flag() {
+        let least = State {
+            meta: Meta { seal: false, source: None, ..sample().meta },
+            ..State::new(sample().meta, Offset::ZERO)
+        };
+        let open_mark = CleanMark { closing_time: false, ..sample().clean.unwrap() };
+        let all = sample();
+        let parts = [
+            least.clone(),
+            State { meta: Meta { seal: true, ..least.meta }, ..least.clone() },
+            State { meta: Meta { source: all.meta.source, ..least.meta }, ..least.clone() },
+            State { clean: Some(open_mark), ..least.clone() },
+            State { clean: all.clean, ..least.clone() },
+            State { residence: all.residence, ..least.clone() },
+            State {
+                clock: ClockState { anchor: all.clock.anchor, ..least.clock },
+                ..least.clone()
+            },
+            State { clock: ClockState { anchor_of_boot: true, ..all.clock }, ..least.clone() },
+        ];
+        for part in parts {
+            assert_eq!(part.is_clean(), part.clean.is_some());
+            assert_eq!(decoded(&part), Ok(part.clone()));
+        }
+    }
+
+    /// Each bounded list at its bound and above it (I11).
+    #[test]
+    fn lists_are_bounded_to_the_element() {
+        let tail = |length| TailCopy { base: Offset::ZERO, position: 0, bytes: vec![1; length] };
+        let with_tail = |length| State { tails: vec![tail(length)], ..sample() };
+        assert!(decoded(&with_tail(limits::TORN_BYTES_MAX)).is_ok());
+        assert!(decoded(&with_tail(limits::TORN_BYTES_MAX + 1)).is_err());
+        assert!(decoded(&with_tail(limits::TORN_BYTES_MAX + 9)).is_err());
+        let of_samples = |count| State { samples: vec![sample().samples[0]; count], ..sample() };
+        assert!(decoded(&of_samples(limits::CLOCK_SAMPLES_MAX)).is_ok());
+        assert!(decoded(&of_samples(limits::CLOCK_SAMPLES_MAX + 1)).is_err());
+        let of =
+            |count| State { consumers: vec![sample().consumers[0].clone(); count], ..sample() };
+        assert!(decoded(&of(limits::CONSUMERS_MAX)).is_ok());
+        assert!(decoded(&of(limits::CONSUMERS_MAX + 1)).is_err());
+    }
+
+    /// A checksum that fits does not make an offset of a negative number; the error has its place.
+    #[test]
+    fn a_negative_offset_is_refused_where_it_stands() {
+        let mut bytes = Vec::new();
+        sample().encode(7, &mut bytes);
+        let places = (52..76).step_by(8).chain([84]);
+        for place in places {
+            let mut bytes = bytes.clone();
+            let body = bytes.len() - 4;
+            bytes[place..place + 8].copy_from_slice(&(-1_i64).to_be_bytes());
+            let checksum = crc32fast::hash(&bytes[..body]);
+            bytes[body..].copy_from_slice(&checksum.to_be_bytes());
+            assert_eq!(State::decode(&bytes).unwrap_err().position, place);
+            bytes[place..place + 8].copy_from_slice(&0_i64.to_be_bytes());
+            let checksum = crc32fast::hash(&bytes[..body]);
+            bytes[body..].copy_from_slice(&checksum.to_be_bytes());
+            assert!(State::decode(&bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_copy_of_an_end_is_before_what_lies_behind_it() {
+        let tail = TailCopy { base: Offset::new(5), position: 100, bytes: vec![0; 20] };
+        assert_eq!(tail.end(), 120);
+        let place = |base, position| tail.is_before(Offset::new(base), position);
+        assert_eq!(
+            [place(5, 119), place(5, 120), place(5, 121), place(4, 999), place(6, 0)],
+            [false, false, true, false, true]
+        );
+    }
+
+    #[test]
+    fn the_memory_a_state_takes_is_what_its_lists_hold() {
+        assert_eq!(State::new(sample().meta, Offset::ZERO).memory_bytes(), 0);
+        let all = sample();
+        let samples = State { tails: Vec::new(), consumers: Vec::new(), ..all.clone() };
+        let tails = State { samples: Vec::new(), consumers: Vec::new(), ..all.clone() };
+        let consumers = State { samples: Vec::new(), tails: Vec::new(), ..all.clone() };
+        assert_eq!(samples.memory_bytes(), 128 * size_of::<ClockSample>());
+        assert_eq!(tails.memory_bytes(), 2 * size_of::<TailCopy>() + 615);
+        assert_eq!(consumers.memory_bytes(), 2 * size_of::<ConsumerState>() + 250);
+        let parts = [samples, tails, consumers];
+        assert_eq!(all.memory_bytes(), parts.iter().map(State::memory_bytes).sum::<usize>());
+    }
+
     #[test]
     fn no_flipped_bit_and_no_cut_of_a_slot_is_taken_for_a_state() {
         let mut bytes = Vec::new();

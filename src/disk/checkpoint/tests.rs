@@ -213,3 +213,161 @@ fn a_file_of_a_wrong_length_is_made_anew_in_the_right_one() {
         assert_eq!(fs::metadata(&path).unwrap().len(), 6 * 4096, "{length}");
     }
 }
+
+/// What the log says of itself is right to the page: the file's length, the buffers, and by how much
+/// a state is too long for its slot when there is no room for a longer one.
+#[test]
+fn what_a_checkpoint_takes_is_counted() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = env(tmp.path(), false);
+    let path = tmp.path().join(names::CHECKPOINT);
+    let mut state = state(5);
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state).unwrap();
+    assert_eq!(checkpoint.file_bytes(), fs::metadata(&path).unwrap().len());
+    checkpoint.write(&env, &state).unwrap();
+    let mut encoded = Vec::new();
+    state.encode(1, &mut encoded);
+    assert_eq!(checkpoint.excess_bytes(), 0);
+    assert!(checkpoint.memory_bytes() >= encoded.len(), "the buffer");
+    assert!(checkpoint.memory_bytes() <= CHECKPOINT_SLOT_BYTES, "no more than a slot");
+    drop(checkpoint);
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state).unwrap();
+    assert!(checkpoint.memory_bytes() >= encoded.len(), "the slot found at open");
+    checkpoint.write(&env, &state).unwrap();
+    assert!(checkpoint.memory_bytes() >= encoded.len());
+
+    // No file can be made any more: the state does not fit, and the old slots stay.
+    fs::create_dir(path.with_extension("new")).unwrap();
+    for number in 0..20 {
+        let committed = Offset::new(number);
+        let name = format!("{number:0249}");
+        state.consumers.push(ConsumerState { name, durable: true, committed });
+    }
+    encoded.clear();
+    state.encode(9, &mut encoded);
+    assert!(encoded.len() > CHECKPOINT_SLOT_BYTES);
+    assert!(checkpoint.write(&env, &state).is_err());
+    assert_eq!(checkpoint.excess_bytes(), encoded.len() - CHECKPOINT_SLOT_BYTES);
+    assert_eq!(loaded_point(&env), Some(5));
+    fs::remove_dir(path.with_extension("new")).unwrap();
+    checkpoint.write(&env, &state).unwrap();
+    assert_eq!(checkpoint.excess_bytes(), 0);
+    assert_eq!(checkpoint.file_bytes(), fs::metadata(&path).unwrap().len());
+}
+
+/// A state that fills its slot to the byte needs no longer one; the next byte does.
+#[test]
+fn a_slot_is_filled_to_the_byte() {
+    let with_last_name_of = |length: usize| {
+        let mut state = state(5);
+        for number in 0..15 {
+            let name = format!("{number:0249}");
+            state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+        }
+        let name = "n".repeat(length);
+        state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+        let mut encoded = Vec::new();
+        state.encode(1, &mut encoded);
+        (state, encoded.len())
+    };
+    let (_, least) = with_last_name_of(0);
+    let room = CHECKPOINT_SLOT_BYTES - least;
+    assert!(room < 249, "{room}");
+    for (length, slots) in [(room, 1), (room + 1, 2)] {
+        let (long, _) = with_last_name_of(length);
+        for written in [false, true] {
+            let tmp = tempfile::tempdir().unwrap();
+            let env = env(tmp.path(), false);
+            let first = if written { &state(1) } else { &long };
+            let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), first).unwrap();
+            checkpoint.write(&env, &long).unwrap();
+            let length = fs::metadata(tmp.path().join(names::CHECKPOINT)).unwrap().len();
+            assert_eq!(length, 6 * slots * 4096, "written {written}");
+            assert_eq!(load(&env).unwrap().state, Some(long.clone()));
+        }
+    }
+}
+
+/// Pages and syncs as they go to the device: the file when it is made, then the slots of each sync,
+/// each once; what a sync of the whole filesystem covers goes without one of its own.
+#[test]
+fn what_goes_to_the_device_is_counted_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = env(tmp.path(), false);
+    let counted = |env: &Env, before: (u64, u64)| {
+        let (bytes, syncs) = env.written.sums();
+        (((bytes - before.0) / 4096, syncs - before.1), (bytes, syncs))
+    };
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+    let (first, mut before) = counted(&env, (0, 0));
+    assert_eq!(first, (6, 2), "the file, and its name");
+    for (writes, pages) in [(1, 1), (2, 2), (5, 2)] {
+        (0..writes).for_each(|_| checkpoint.write(&env, &state(1)).unwrap());
+        checkpoint.sync(&env).unwrap();
+        let (sync, now) = counted(&env, before);
+        assert_eq!(sync, (pages, 1), "{writes} writes");
+        before = now;
+        checkpoint.sync(&env).unwrap();
+        assert_eq!(counted(&env, before).0, (0, 0), "nothing was changed");
+    }
+    checkpoint.write(&env, &state(2)).unwrap();
+    checkpoint.note_written();
+    let (noted, before) = counted(&env, before);
+    assert_eq!(noted, (1, 0));
+    checkpoint.sync(&env).unwrap();
+    assert_eq!(counted(&env, before).0, (0, 1), "its pages went already");
+}
+
+/// On a medium that tears: what an open puts in a safe place, and the changes behind it, touch
+/// nothing of the area that was synced last, and that state is in both places.
+#[test]
+fn what_an_open_makes_sure_of_goes_beside_what_was_synced() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = Env { torn_bytes: Some(4096), ..env(tmp.path(), false) };
+    let path = tmp.path().join(names::CHECKPOINT);
+    let area = TORN_BYTES_MAX;
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+    for round in 1..12 {
+        for step in 0..round % 4 {
+            checkpoint.write_synced(&env, &state(100 * round + step)).unwrap();
+        }
+        drop(checkpoint);
+        let loaded = load::<State>(&env).unwrap();
+        let (place, newest) = (loaded.area, loaded.state.clone().unwrap());
+        let before = fs::read(&path).unwrap();
+        checkpoint = Checkpoint::open(&env, &loaded, &newest).unwrap();
+        let changed = |now: &[u8]| -> Vec<usize> {
+            let same = |n: usize| before[n * area..][..area] == now[n * area..][..area];
+            (0..AREAS).filter(|&n| !same(n)).collect()
+        };
+        // Nothing was changed yet, but the newest may never have been synced.
+        checkpoint.sync(&env).unwrap();
+        let now = fs::read(&path).unwrap();
+        let [safe] = changed(&now)[..] else { panic!("one area: {:?}", changed(&now)) };
+        assert_ne!(safe, place, "round {round}");
+        let slot = State::decode(&now[safe * area..]).unwrap();
+        assert_eq!(slot, (loaded.number + 1, newest.clone()), "round {round}");
+        let again = load::<State>(&env).unwrap();
+        assert_eq!((again.number, again.state), (loaded.number + 1, Some(newest)));
+        for step in 0..3 {
+            checkpoint.write(&env, &state(100 * round + 50 + step)).unwrap();
+            let now = fs::read(&path).unwrap();
+            assert!(State::decode(&now[safe * area..]).is_ok_and(|(n, _)| n == loaded.number + 1));
+        }
+        assert_eq!(loaded_point(&env), Some(100 * round + 52));
+    }
+}
+
+/// The error of a slot that is cut short or changed names the byte that does not fit.
+#[test]
+fn a_damaged_slot_is_told_with_its_place() {
+    let mut slot = Vec::new();
+    state(7).encode(3, &mut slot);
+    let place = |bytes: &[u8]| State::decode(bytes).unwrap_err().position;
+    let length = slot.len();
+    assert_eq!(place(&slot[..length - 1]), 8, "its length");
+    slot[length - 1] ^= 1;
+    assert_eq!(place(&slot), length - 4, "its checksum");
+    slot[0] ^= 1;
+    assert_eq!(place(&slot), 0, "what it is");
+}
