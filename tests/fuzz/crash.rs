@@ -1,5 +1,7 @@
 //! The workloads, laws and oracle of the exploration of crash states, for inputs to drive.
 
+#[path = "../crash_states/before.rs"]
+mod before;
 #[path = "../crash_states/drive.rs"]
 pub(crate) mod drive;
 #[path = "../crash_states/explore.rs"]
@@ -12,6 +14,8 @@ pub(crate) mod laws;
 pub(crate) mod model;
 #[path = "../crash_states/oracle.rs"]
 pub(crate) mod oracle;
+#[path = "../crash_states/tally.rs"]
+mod tally;
 #[path = "../crash_states/words.rs"]
 pub(crate) mod words;
 #[path = "../crash_states/workloads.rs"]

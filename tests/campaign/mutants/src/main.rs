@@ -1,13 +1,14 @@
 //! Mutation testing of parts of forebay: the mutants of cargo-mutants, all in one build.
 //!
-//! `forebay-mutants ROOT SCRATCH RESULTS [--minutes N] [--limit SECONDS] [--shard K/N]
-//! [--test NAME]... GLOB...`
+//! `forebay-mutants ROOT SCRATCH RESULTS [--minutes N] [--limit SECONDS] [--enough SECONDS]
+//! [--shard K/N] [--test NAME]... GLOB...`
 //!
 //! Every mutation is woven into a copy of the crate behind a switch, the tests are built once (the library's and those named), and
 //! each test is run alone to see which mutations it meets. A mutant then runs only those tests,
 //! the likeliest to fail first. One line a mutant goes to RESULTS: caught, timeout, missed, unmet (no
 //! test comes there), unviable (the compiler refuses it) or apart (not woven: constants, fields).
-//! Tests that take longer than the limit are left out.
+//! Tests that take longer than the limit are left out. With `--enough`, a mutant that passes tests
+//! of that many seconds is left open: a run without it goes on with the open ones.
 //! What RESULTS has already is not run again, so shards and interrupted runs add up.
 
 mod list;
@@ -30,6 +31,7 @@ struct Options {
     minutes: u64,
     shard: (usize, usize),
     limit: Duration,
+    enough: Duration,
     tests: Vec<String>,
     globs: Vec<String>,
 }
@@ -45,6 +47,7 @@ fn options() -> Options {
         minutes: 55,
         shard: (0, 1),
         limit: Duration::from_secs(60),
+        enough: Duration::MAX,
         tests: Vec::new(),
         globs: Vec::new(),
     };
@@ -58,6 +61,7 @@ fn options() -> Options {
                 options.shard = (k.parse().expect("K"), n.parse().expect("N"));
             }
             "--limit" => options.limit = Duration::from_secs(value().parse().expect("seconds")),
+            "--enough" => options.enough = Duration::from_secs(value().parse().expect("seconds")),
             "--test" => options.tests.push(value()),
             _ => options.globs.push(argument),
         }
@@ -78,10 +82,14 @@ fn main() {
     let total: Duration = tests.iter().map(|test| test.took).sum();
     eprintln!("mutants: {} tests, {} s", tests.len(), total.as_secs());
 
-    let known = fs::read_to_string(&options.results).unwrap_or_default();
+    let text = fs::read_to_string(&options.results).unwrap_or_default();
+    let known = earlier(&text);
     let mut results =
         OpenOptions::new().create(true).append(true).open(&options.results).expect("RESULTS");
     let mut kills: HashMap<&str, u32> = HashMap::new();
+    for name in known.values().flat_map(|(_, by)| by.split(' ')) {
+        *kills.entry(name).or_default() += 1;
+    }
     let mut counts: HashMap<&str, usize> = HashMap::new();
     // In the order of GLOBs, so that what matters most is judged first.
     let rank = |file: &str| {
@@ -97,11 +105,8 @@ fn main() {
         if number % options.shard.1 != options.shard.0 {
             continue;
         }
-        if let Some(line) = known.lines().find(|line| line.ends_with(&format!("\t{}", mutant.name)))
-        {
-            let verdict = ["caught", "timeout", "missed", "unmet", "unviable", "apart"];
-            let verdict = verdict.iter().find(|verdict| line.starts_with(*verdict));
-            *counts.entry(verdict.expect("a verdict")).or_default() += 1;
+        if let Some((verdict, _)) = known.get(&*mutant.name) {
+            *counts.entry(verdict).or_default() += 1;
             continue;
         }
         if Instant::now() > until {
@@ -111,7 +116,7 @@ fn main() {
         let (verdict, by) = match woven.contains(&number) {
             false if tree.refuses(number) => ("unviable", String::new()),
             false => ("apart", String::new()),
-            true => judge(&tree.copy, &tests, number, &mut kills),
+            true => judge(&tree.copy, &tests, number, options.enough, &mut kills),
         };
         *counts.entry(verdict).or_default() += 1;
         writeln!(results, "{verdict}\t{by}\t{}", mutant.name).expect("RESULTS");
@@ -120,9 +125,10 @@ fn main() {
     let (caught, missed) = (of("caught") + of("timeout"), of("missed") + of("unmet"));
     println!(
         "mutants: {caught} caught ({} by hanging), {missed} missed ({} where no test comes), \
-         {} unviable, {} not woven, {} not run: {:.1} %",
+         {} open, {} unviable, {} not woven, {} not run: {:.1} %",
         of("timeout"),
         of("unmet"),
+        of("open"),
         of("unviable"),
         of("apart"),
         of("not run"),
@@ -130,11 +136,22 @@ fn main() {
     );
 }
 
+/// What RESULTS says already: each mutant's verdict, and what caught it. What is open is not known.
+fn earlier(text: &str) -> HashMap<&str, (&str, &str)> {
+    let fields = text.lines().filter_map(|line| {
+        let mut fields = line.split('\t');
+        Some((fields.next()?, fields.next()?, fields.next()?))
+    });
+    let known = fields.filter(|(verdict, ..)| *verdict != "open");
+    known.map(|(verdict, by, name)| (name, (verdict, by))).collect()
+}
+
 /// Runs what meets the mutant until something fails.
 fn judge<'a>(
     copy: &Path,
     tests: &'a [Test],
     number: usize,
+    enough: Duration,
     kills: &mut HashMap<&'a str, u32>,
 ) -> (&'static str, String) {
     let mut meeting: Vec<_> = tests.iter().filter(|test| test.meets.contains(&number)).collect();
@@ -148,7 +165,11 @@ fn judge<'a>(
     meeting.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
     let set = ("FOREBAY_MUTANT", number.to_string());
     let mut rest = meeting.as_slice();
+    let mut spent = Duration::ZERO;
     while let Some(first) = rest.first() {
+        if spent > enough {
+            return ("open", format!("{} tests", meeting.len() - rest.len()));
+        }
         // What stands next to each other and belongs to one binary runs in one process.
         let budget = Duration::from_millis(300);
         let mut sum = Duration::ZERO;
@@ -160,7 +181,10 @@ fn judge<'a>(
         let names: Vec<_> = chunk.iter().map(|test| test.name.as_str()).collect();
         let took: Duration = chunk.iter().map(|test| test.took).sum();
         match tests::run(copy, &first.binary, &names, &set, took * 5 + Duration::from_secs(10)) {
-            Ended::Passed => rest = others,
+            Ended::Passed => {
+                rest = others;
+                spent += took;
+            }
             ended => {
                 for test in chunk {
                     *kills.entry(&test.name).or_default() += 1;

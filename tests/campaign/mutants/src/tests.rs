@@ -36,11 +36,13 @@ pub fn build(copy: &Path, names: &[String]) -> Vec<PathBuf> {
         .output()
         .expect("cargo starts");
     assert!(done.status.success(), "the copy's tests build");
-    String::from_utf8_lossy(&done.stdout)
+    let mut binaries: Vec<_> = String::from_utf8_lossy(&done.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .collect()
+        .collect();
+    binaries.sort();
+    binaries
 }
 
 /// Optimised code with our assertions in it, quickly built.
