@@ -12,6 +12,10 @@ pub mod durability {
     #![doc = include_str!("durability.md")]
 }
 
+pub mod campaign {
+    #![doc = include_str!("CAMPAIGN.md")]
+}
+
 pub mod retention {
     #![doc = include_str!("retention.md")]
 }

@@ -146,9 +146,12 @@ impl Driver {
     fn acknowledge(&mut self, left: Duration) -> Result<()> {
         let below = self.upstream.acknowledge(left.min(IDLE_STEP))?;
         let below = below.min(self.consumer.position());
-        // What was deleted meanwhile cannot be committed; the records behind it will be.
-        if below > self.consumer.committed() && below >= self.log.log_start_offset() {
-            self.commit(below)?;
+        if below > self.consumer.committed() {
+            match self.commit(below) {
+                // What was deleted meanwhile cannot be committed; the records behind it will be.
+                Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {}
+                committed => committed?,
+            }
         }
         let now = self.now();
         self.engine.on(Event::Acknowledged(below), now);

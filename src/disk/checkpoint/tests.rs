@@ -214,8 +214,8 @@ fn a_file_of_a_wrong_length_is_made_anew_in_the_right_one() {
     }
 }
 
-/// What the log says of itself is right to the page: the file's length, the buffers, and by how much
-/// a state is too long for its slot when there is no room for a longer one.
+/// What the log says of itself is right: the file's length, the buffers, and by how much a state is
+/// too long for its slot when there is no room for a longer one.
 #[test]
 fn what_a_checkpoint_takes_is_counted() {
     let tmp = tempfile::tempdir().unwrap();

@@ -3,13 +3,14 @@
 //! `forebay-mutants ROOT SCRATCH RESULTS [--minutes N] [--limit SECONDS] [--enough SECONDS]
 //! [--shard K/N] [--test NAME]... GLOB...`
 //!
-//! Every mutation is woven into a copy of the crate behind a switch, the tests are built once (the library's and those named), and
-//! each test is run alone to see which mutations it meets. A mutant then runs only those tests,
-//! the likeliest to fail first. One line a mutant goes to RESULTS: caught, timeout, missed, unmet (no
-//! test comes there), unviable (the compiler refuses it) or apart (not woven: constants, fields).
-//! Tests that take longer than the limit are left out. With `--enough`, a mutant that passes tests
-//! of that many seconds is left open: a run without it goes on with the open ones.
-//! What RESULTS has already is not run again, so shards and interrupted runs add up.
+//! Every mutation is woven into a copy of the crate behind a switch, the tests are built once (the
+//! library's and those named), and each test is run alone to see which mutations it meets. A mutant
+//! then runs only those tests, the likeliest to fail first. One line a mutant goes to RESULTS:
+//! caught, timeout, missed, unmet (no test comes there), unviable (the compiler refuses it), apart
+//! (not woven: constants, fields) or open. Tests that take longer than the limit are left out. With
+//! `--enough`, a mutant that passes tests of that many seconds is left open: a run without it goes
+//! on with the open ones. What RESULTS has already is not run again, so shards and interrupted runs
+//! add up.
 
 mod list;
 mod tests;

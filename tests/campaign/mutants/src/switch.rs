@@ -25,7 +25,8 @@ pub(crate) fn on(number: u32) -> bool {
     let setting = setting();
     if let Some(hits) = &setting.hits {
         // SAFETY: the map has a byte for each number, and bytes are written atomically.
-        unsafe { (*hits.as_mut_ptr().add(number as usize).cast::<AtomicU8>()).store(1, Ordering::Relaxed) };
+        let hit = unsafe { &*hits.as_mut_ptr().add(number as usize).cast::<AtomicU8>() };
+        hit.store(1, Ordering::Relaxed);
     }
     setting.active == number
 }

@@ -79,15 +79,17 @@ impl Weaver<'_> {
             // One operator replaces the other: the condition to go on is turned round.
             BinOp::And(_) if others.iter().all(|(_, other)| other == "||") => {
                 let number = others[0].0 as u32;
-                return Some(quoted! {
-                    { let left = #left; if left != crate::mutant::on(#number) { #right } else { left } }
-                });
+                return Some(quoted! { {
+                    let left = #left;
+                    if left != crate::mutant::on(#number) { #right } else { left }
+                } });
             }
             BinOp::Or(_) if others.iter().all(|(_, other)| other == "&&") => {
                 let number = others[0].0 as u32;
-                return Some(quoted! {
-                    { let left = #left; if left == crate::mutant::on(#number) { #right } else { left } }
-                });
+                return Some(quoted! { {
+                    let left = #left;
+                    if left == crate::mutant::on(#number) { #right } else { left }
+                } });
             }
             _ if assigns(op) => quoted! { { #left #op #right; } },
             _ => quoted! { { left #op right } },
