@@ -67,3 +67,35 @@ write_errors() {
   write_errors_run --test write_errors what_a_device_refuses_is_never_called_durable
   echo "write-errors: every refused write was told, once, and nothing lost was called durable"
 }
+
+# What ext4 makes of a page that is written once more after its first write-back failed: in blocks
+# that were allocated ahead and never written, or that were. Everything a process can see says that
+# it is there; a copy of the device says whether a power cut leaves it.
+ext4_rewrite() {
+  [[ $(id -u) -eq 0 ]] || { echo "ext4-rewrite: mounting needs root: nothing was done"; return 0; }
+  command -v debugfs >/dev/null || die "no debugfs (Debian: e2fsprogs)"
+  trap 'write_errors_unmount; rm -rf "$scratch"' EXIT
+  local how file=$scratch/thin/segment first again after
+  for how in ahead written; do
+    write_errors_mount
+    case $how in
+      ahead) fallocate -l 64K "$file" ;;
+      written) head -c 64K /dev/zero >"$file" ;;
+    esac
+    sync -f "$scratch/thin"
+    head -c 4096 /dev/zero | tr '\0' A >"$scratch/page"
+    write_errors_spoil /segment
+    first=Ok again=Ok after=there
+    dd if="$scratch/page" of="$file" conv=notrunc,fdatasync status=none 2>/dev/null || first=error
+    rm -f "$scratch/ram/ballast"
+    dd if="$scratch/page" of="$file" conv=notrunc,fdatasync status=none 2>/dev/null || again=error
+    cmp -s -n 4096 "$scratch/page" "$file" || die "ext4-rewrite: the cache does not have the page"
+    cp "$scratch/ram/image" "$scratch/cut"
+    write_errors_unmount
+    mkdir -p "$scratch/after"
+    mount -o loop "$scratch/cut" "$scratch/after"
+    cmp -s -n 4096 "$scratch/page" "$scratch/after/segment" || after=gone
+    umount "$scratch/after"
+    echo "ext4-rewrite: blocks $how: first sync $first, second sync $again, after a power cut $after"
+  done
+}
