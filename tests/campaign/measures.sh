@@ -21,8 +21,9 @@ needs() { # COMMAND CRATE
 
 # All mutants of cargo-mutants for these files, woven into one build (see the program's head). Goes on
 # where the run before it ended: remove target/mutants/results to begin anew.
-mutants() { # [K/N [MINUTES]]
+mutants() { # [K/N [MINUTES [OPTION...]]], the program's options
   local shard=${1:-0/1} minutes=${2:-55} near
+  shift $(($# < 2 ? $# : 2))
   needs cargo-mutants cargo-mutants
   near=$(printf -- '--test %s ' "${NEAR[@]}")
   cargo build --quiet --release --manifest-path tests/campaign/mutants/Cargo.toml
@@ -30,7 +31,7 @@ mutants() { # [K/N [MINUTES]]
   # shellcheck disable=SC2086
   CARGO_TARGET_DIR=$PWD/target/mutants/target \
     tests/campaign/mutants/target/release/forebay-mutants "$PWD" target/mutants target/mutants/results \
-    --minutes "$minutes" --shard "$shard" $near "${RECOVERY[@]}" "${SEGMENT[@]}" "${CODEC[@]}"
+    --minutes "$minutes" --shard "$shard" "$@" $near "${RECOVERY[@]}" "${SEGMENT[@]}" "${CODEC[@]}"
   grep -E '^(missed|unmet)' target/mutants/results | cut -f 3 | sort >"$scratch/survivors"
   local unexplained
   unexplained=$(grep -vxFf <(sed -nE 's/^- `(.*)`.*/\1/p' tests/campaign/mutants/survivors.md | sort) \
@@ -38,12 +39,14 @@ mutants() { # [K/N [MINUTES]]
   [[ -z $unexplained ]] || die "survivors that tests/campaign/mutants/survivors.md does not explain: $unexplained"
 }
 
-# Lines and branches that the suite takes, of the files above.
+# Lines and branches that the library's tests and those near it take, of the files above.
 coverage() {
   needs cargo-llvm-cov cargo-llvm-cov
-  local files
+  local files near
+  near=$(printf -- '--test %s ' "${NEAR[@]}")
   rustup component add llvm-tools --toolchain nightly >/dev/null 2>&1 || true
-  cargo +nightly llvm-cov --branch --all-features --lib --tests --json --summary-only \
+  # shellcheck disable=SC2086
+  cargo +nightly llvm-cov --branch --all-features --lib $near --json --summary-only \
     --output-path "$scratch/coverage.json"
   for files in src/codec/ src/log/recover.rs src/log/rewrite.rs src/log/scan.rs src/log/identify.rs \
     src/log/inspect.rs src/log/chain.rs src/log/open.rs src/disk/aside.rs src/disk/checkpoint.rs \
