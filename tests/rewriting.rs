@@ -1,6 +1,7 @@
 //! After a stop that was not clean nothing is called durable that the device may not have: what
-//! lies above the recovery point is written again before it is synced (I1, I3, I8, I13, I20), and
-//! a failed sync poisons. How much is read depends on whether the page cache was kept.
+//! lies above the recovery point is written again before it is synced (I1, I3, I8, I13, I20), into
+//! new files where a sync failed, and a failed sync poisons. How much is read depends on whether
+//! the page cache was kept.
 #![cfg(feature = "simulation")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
@@ -10,7 +11,9 @@ mod recovery;
 use std::sync::{Arc, Mutex};
 
 use forebay::simulation::{CallKind, Disk, Fault, Keep, Profile, Torn};
-use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, RecoveryMode};
+use forebay::{
+    ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, ReadOnlyLog, RecoveryMode,
+};
 use recovery::{DIR, End, Truth, changes, check, read};
 
 const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
@@ -78,34 +81,144 @@ fn failed_and_killed(mode: IoMode, disk: &Disk, end: i64, nth: u64) -> Disk {
     disk.kill()
 }
 
-/// M8: pages that a failed sync left clean are written again by the first flush after the next
-/// open, in whichever segment they lie; then they survive.
+/// The same, and the word that the log leaves for the next open of it reaches no file.
+fn failed_without_word(disk: &Disk, end: i64) -> Disk {
+    let log = open(disk, IoMode::Positioned);
+    append_to(&log, 5);
+    assert_eq!(log.flush().unwrap().get(), 5);
+    append_to(&log, end);
+    disk.fail(sync_fault(CallKind::SyncFile, ".log", EIO));
+    disk.fail(sync_fault(CallKind::Write, "checkpoint", EIO));
+    assert_eq!(log.flush().unwrap_err().kind(), ErrorKind::Io);
+    disk.clear_faults();
+    disk.kill()
+}
+
+/// Five records durable, `end` written, and the process killed.
+fn killed(mode: IoMode, disk: &Disk, end: i64) -> Disk {
+    let log = open(disk, mode);
+    append_to(&log, 5);
+    assert_eq!(log.flush().unwrap().get(), 5);
+    append_to(&log, end);
+    disk.kill()
+}
+
+fn survives(disk: &Disk, mode: IoMode, end: i64) {
+    assert!(unsynced(disk).is_empty());
+    for keep in [Keep::None, Keep::Seed(1), Keep::Seed(2), Keep::All] {
+        let cut = open(&disk.power_cut(keep), mode);
+        assert_eq!(read(&cut).unwrap(), values(0..end), "{keep:?}");
+    }
+}
+
+/// M8: what a failed sync left clean, in whichever segment it lies, is written again by the next
+/// open into new files, and then survives. Where it lies the device may refuse it for ever: a
+/// block whose first write failed stays marked as never written.
 #[test]
-fn what_a_failed_sync_left_clean_is_written_again_by_the_first_flush() {
+fn what_a_failed_sync_left_clean_is_written_again_into_new_files_by_the_next_open() {
     for mode in MODES {
         // The active segment alone; one, two and three sealed ones before it.
         for (end, nth) in [(7, 0), (11, 0), (11, 1), (18, 0), (18, 1), (18, 2), (18, 3)] {
             let disk = Disk::new(Profile::default());
             let next = failed_and_killed(mode, &disk, end, nth);
             assert!(!unsynced(&next).is_empty());
-            let log = open(&next, mode);
-            let report = log.recovery();
-            assert!(!report.clean && report.cache_kept, "{report:?}");
-            assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (5, end));
-            assert_eq!(read(&log).unwrap(), values(0..end), "nothing is lost by the kill");
             // The device does not have them: whoever only synced again would lose them here.
-            assert!(!unsynced(&next).is_empty());
             let cut = open(&next.power_cut(Keep::None), mode);
             let left = cut.log_end_offset().get();
             assert!((5..end).contains(&left), "{left}");
             assert_eq!(read(&cut).unwrap(), values(0..left));
-            assert_eq!(log.flush().unwrap().get(), end);
-            assert!(unsynced(&next).is_empty());
-            for keep in [Keep::None, Keep::Seed(1), Keep::Seed(2), Keep::All] {
-                let cut = open(&next.power_cut(keep), mode);
-                assert_eq!(read(&cut).unwrap(), values(0..end), "{keep:?}");
-            }
+            let log = open(&next, mode);
+            let report = log.recovery();
+            assert!(!report.clean && report.cache_kept, "{report:?}");
+            assert!(report.segments_rewritten > 0 && !report.rewriting_in_place, "{report:?}");
+            assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (end, end));
+            assert_eq!(read(&log).unwrap(), values(0..end), "nothing is lost by the kill");
+            survives(&next, mode, end);
+            // The word was for this open.
+            append_to(&log, end + 1);
+            let next = next.kill();
+            let log = open(&next, mode);
+            assert_eq!(log.recovery().segments_rewritten, 0);
+            assert_eq!(log.flush().unwrap().get(), end + 1);
+            survives(&next, mode, end + 1);
         }
+    }
+}
+
+/// Where no word could be left, pages whose blocks were written before are written again in place,
+/// by the first flush.
+#[test]
+fn what_a_failed_sync_left_clean_without_a_word_is_written_again_by_the_first_flush() {
+    let (mode, end) = (IoMode::Positioned, 7);
+    let next = failed_without_word(&Disk::new(Profile::default()), end);
+    let log = open(&next, mode);
+    assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (5, end));
+    assert_eq!(read(&log).unwrap(), values(0..end), "nothing is lost by the kill");
+    assert!(!unsynced(&next).is_empty());
+    assert_eq!(log.flush().unwrap().get(), end);
+    survives(&next, mode, end);
+}
+
+/// I8: a sync that fails in the open itself leaves its word too, for the kernel tells of a page
+/// that it could not write once.
+#[test]
+fn a_sync_that_fails_in_an_open_sends_the_next_one_to_new_files() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let next = killed(mode, &disk, 7);
+        // A torn tail, which the open cuts and syncs.
+        let (name, _) = place_of(&next, 6);
+        let torn = next.read_file(&name).unwrap();
+        next.write_file(&name, &torn[..torn.iter().rposition(|byte| *byte != 0).unwrap() - 99]);
+        next.fail(sync_fault(CallKind::SyncFile, ".log", EIO));
+        assert_eq!(options(mode).open_on(&next, DIR).unwrap_err().kind(), ErrorKind::Io);
+        next.clear_faults();
+        let next = next.kill();
+        let log = open(&next, mode);
+        assert!(log.recovery().segments_rewritten > 0, "{:?}", log.recovery());
+        assert_eq!(log.durable_offset().get(), 6);
+        survives(&next, mode, 6);
+    }
+}
+
+/// I14: who follows the log all the while reads on behind the new files, and nothing twice.
+#[test]
+fn a_follower_goes_on_in_the_new_files() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let log = open(&disk, mode);
+        append_to(&log, 11);
+        let follower = ReadOnlyLog::options().io_mode(mode).open_on(&disk, DIR).unwrap();
+        let mut reader = follower.reader(OffsetSpec::Earliest).unwrap();
+        assert_eq!(std::iter::from_fn(|| reader.next()).map(Result::unwrap).count(), 11);
+        disk.fail(sync_fault(CallKind::SyncFile, ".log", EIO));
+        assert_eq!(log.flush().unwrap_err().kind(), ErrorKind::Io);
+        disk.clear_faults();
+        assert_eq!(log.close().unwrap_err().kind(), ErrorKind::Poisoned);
+        let log = open(&disk, mode);
+        assert!(log.recovery().segments_rewritten > 0);
+        append_to(&log, 22);
+        let batches: Vec<_> = std::iter::from_fn(|| reader.next()).map(Result::unwrap).collect();
+        let offsets: Vec<i64> = batches.iter().map(|batch| batch.base_offset().get()).collect();
+        assert!(offsets.iter().copied().eq(11..22), "{mode:?} {offsets:?}");
+        assert_eq!((reader.retracted(), reader.missed()), (0, 0));
+        assert_eq!(follower.durable_offset().get(), 11);
+        assert_eq!(log.flush().unwrap().get(), 22);
+    }
+}
+
+/// Where there is no room for new files it is done in place, and told.
+#[test]
+fn without_room_it_is_written_again_in_place_and_told() {
+    for mode in MODES {
+        let disk = Disk::new(Profile::default());
+        let next = failed_and_killed(mode, &disk, 7, 0);
+        next.fail(Fault { times: u64::MAX, ..sync_fault(CallKind::Write, ".log.new", ENOSPC) });
+        let log = open(&next, mode);
+        assert!(log.recovery().rewriting_in_place);
+        assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (5, 7));
+        assert_eq!(log.flush().unwrap().get(), 7);
+        survives(&next, mode, 7);
     }
 }
 
@@ -133,18 +246,15 @@ fn a_close_writes_it_again_too() {
 /// A second process is killed before it flushed: the third has to know as much as the second.
 #[test]
 fn what_was_not_written_again_is_remembered_over_another_kill() {
-    for mode in MODES {
-        let disk = Disk::new(Profile::default());
-        let next = failed_and_killed(mode, &disk, 11, 0);
-        let log = open(&next, mode);
-        append_to(&log, 13);
-        let third = next.kill();
-        let log = open(&third, mode);
-        assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (5, 13));
-        log.flush().unwrap();
-        let cut = open(&third.power_cut(Keep::None), mode);
-        assert_eq!(read(&cut).unwrap(), values(0..13));
-    }
+    let mode = IoMode::Positioned;
+    let next = failed_without_word(&Disk::new(Profile::default()), 7);
+    let log = open(&next, mode);
+    append_to(&log, 13);
+    let third = next.kill();
+    let log = open(&third, mode);
+    assert_eq!((log.durable_offset().get(), log.log_end_offset().get()), (5, 13));
+    log.flush().unwrap();
+    survives(&third, mode, 13);
 }
 
 /// I2, I8: a power cut anywhere in the writing again takes nothing that was durable; on media that
@@ -228,10 +338,13 @@ fn all_but(log: &Log, lost: i64, end: i64) {
 /// is written again and becomes durable, and the log is not cut, then or later.
 #[test]
 fn a_batch_that_rotted_meanwhile_is_isolated_and_told() {
-    for mode in MODES {
+    for (mode, failed) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         for rotten in [5, 6, 9, 13] {
             let disk = Disk::new(Profile::default());
-            let next = failed_and_killed(mode, &disk, 18, 0);
+            let next = match failed {
+                true => failed_and_killed(mode, &disk, 18, 0),
+                false => killed(mode, &disk, 18),
+            };
             // In a sealed segment, which a recovery that trusts the cache does not read.
             rot(&next, rotten);
             let log = open(&next, mode);
@@ -256,7 +369,7 @@ fn a_batch_that_rotted_meanwhile_is_isolated_and_told() {
 fn a_rotten_batch_cuts_nothing_behind_a_first_flush_that_was_refused() {
     let mode = IoMode::Positioned;
     let disk = Disk::new(Profile::default());
-    let next = failed_and_killed(mode, &disk, 18, 0);
+    let next = killed(mode, &disk, 18);
     rot(&next, 9);
     let log = open(&next, mode);
     next.fail(sync_fault(CallKind::Write, "checkpoint", 28));

@@ -15,6 +15,7 @@ const FLAG_CLEAN: u16 = 1;
 const FLAG_SEAL: u16 = 2;
 const FLAG_SOURCE: u16 = 4;
 const FLAG_CLOSING_TIME: u16 = 8;
+const FLAG_SYNC_FAILED: u16 = 128;
 
 /// Everything small that has to survive: kept whole in every slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(crate) struct State {
     pub(crate) recovery_point: Offset,
     /// `Some` from a clean close to the first append after it.
     pub(crate) clean: Option<CleanMark>,
+    /// A sync failed since the recovery point moved last: what lies above it has to be written
+    /// again, and not where it lies.
+    pub(crate) sync_failed: bool,
     /// Counts the opens for writing.
     pub(crate) open_number: u64,
     /// Where the open of that number cut the log; the log end offset if it cut nothing.
@@ -128,6 +132,7 @@ impl State {
             log_start,
             recovery_point: log_start,
             clean: None,
+            sync_failed: false,
             open_number: 0,
             cut: log_start,
             residence: None,
@@ -160,6 +165,7 @@ impl Slot for State {
             (FLAG_SEAL, self.meta.seal),
             (FLAG_SOURCE, self.meta.source.is_some()),
             (FLAG_CLOSING_TIME, self.clean.is_some_and(|mark| mark.closing_time)),
+            (FLAG_SYNC_FAILED, self.sync_failed),
         ];
         set_bits(&bits) | self.moment().flags()
     }
@@ -233,6 +239,7 @@ impl Slot for State {
             log_start,
             recovery_point,
             clean,
+            sync_failed: flags & FLAG_SYNC_FAILED != 0,
             open_number,
             cut,
             residence,
@@ -300,6 +307,7 @@ mod tests {
                 index_checksum: 0xdead_beef,
                 closing_time: true,
             }),
+            sync_failed: true,
             open_number: 5,
             cut: Offset::new(880),
             residence: Some(Residence { boot: [8; 16], mount: 9, directory: 10 }),
@@ -348,6 +356,7 @@ mod tests {
             State { meta: Meta { source: all.meta.source, ..least.meta }, ..least.clone() },
             State { clean: Some(open_mark), ..least.clone() },
             State { clean: all.clean, ..least.clone() },
+            State { sync_failed: true, ..least.clone() },
             State { residence: all.residence, ..least.clone() },
             State {
                 clock: ClockState { anchor: all.clock.anchor, ..least.clock },

@@ -78,7 +78,10 @@ impl Inner {
         self.save_tail(&mut writer)?;
         let mark = writer.active.seal(&self.env)?;
         let data = &writer.active.data;
-        let failed = |error| Error::sync("cannot sync the closed segment", &data.path, error);
+        let failed = |error| {
+            self.leave_word();
+            Error::sync("cannot sync the closed segment", &data.path, error)
+        };
         for sealed in &writer.unsynced {
             sealed.sync_sealed(&self.env).map_err(failed)?;
         }

@@ -256,6 +256,7 @@ impl Inner {
         }
         self.change_state(|state| {
             state.recovery_point = state.recovery_point.max(covered.end);
+            state.sync_failed = false;
             // What they protect is on the device now, and nothing rewrites it any more.
             state.tails.retain(|tail| !tail.is_before(covered.active.base, covered.position));
             Ok(((), true))
@@ -292,6 +293,17 @@ impl Inner {
         let _ = self.refusal(writer);
         self.appended.announce_if_awaited();
         self.group.wake();
+        self.leave_word();
+    }
+
+    /// Tells the next open that a sync failed. Best effort: where the checkpoint cannot be written
+    /// either, that open's own syncs fail, or it writes again in place.
+    #[cold]
+    pub(crate) fn leave_word(&self) {
+        let _ = self.change_state(|state| {
+            let news = !std::mem::replace(&mut state.sync_failed, true);
+            Ok(((), news))
+        });
     }
 
     /// Syncs the checkpoint; changes of the state go on meanwhile. A failure has to poison the log.

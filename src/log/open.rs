@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::seal::Seal;
-use crate::disk::checkpoint::{self, Checkpoint};
+use crate::disk::checkpoint::{self, Checkpoint, Loaded};
 use crate::disk::meta::{Found, Meta};
 use crate::disk::metered::Metered;
 use crate::disk::names::{self, Part};
@@ -110,7 +110,8 @@ fn open_locked(
         false => None,
     };
     let deleted = super::delete::leave_out(&mut listing.bases, &mut state);
-    let found = recover(&env, &mut listing, &mut state, kept, &mut report)?;
+    let found = recover(&env, &mut listing, &mut state, kept, &mut report)
+        .inspect_err(|error| leave_word(&env, &loaded, error))?;
     clock.begin_samples(&*env.storage, &mut state, found.active.data.base);
     let mut file = match created {
         Some(file) => file,
@@ -128,6 +129,16 @@ fn open_locked(
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let around = Around { clocks, space, clock, shifted, host };
     Ok(assemble(env, around, (options, memory), (meta, state), (file, found), report))
+}
+
+/// Tells the next open of a sync that failed in this one's recovery: the kernel says it once. Best
+/// effort, as [`Inner::leave_word`].
+#[cold]
+fn leave_word(env: &Env, loaded: &Loaded<State>, error: &Error) {
+    if let (Some(state), ErrorKind::Io) = (&loaded.state, error.kind()) {
+        let state = State { sync_failed: true, ..state.clone() };
+        let _ = Checkpoint::open(env, loaded, &state).and_then(|mut file| file.write(env, &state));
+    }
 }
 
 impl Log {

@@ -78,8 +78,10 @@ pub(super) fn recover(
     state.clean = None;
     report.cache_kept = kept;
     restore_tails(env, state, report)?;
-    // What a medium that tears may take while it is written again goes into new files.
-    let fresh = env.torn_bytes.is_some() && !kept;
+    // What a medium that tears may take while it is written again goes into new files, and what a
+    // sync has failed for: a filesystem that refused the first write of a block may keep it marked
+    // as never written, whatever it says of later ones.
+    let fresh = env.torn_bytes.is_some() && !kept || state.sync_failed;
     let chain = chain::scan_chain(env, &mut listing.bases, state.recovery_point, kept, report)?;
     let from = state.recovery_point;
     let mut found = chain::settle(env, listing, chain, (from, floor), fresh, report)?;
@@ -89,6 +91,9 @@ pub(super) fn recover(
         state.recovery_point = found.end;
     } else if fresh && found.rewrite.is_none() {
         state.recovery_point = from.max(found.end);
+    }
+    if found.rewrite.is_none() {
+        state.sync_failed = false;
     }
     keep_tails(env, &found, kept, state);
     state.cut = found.end;

@@ -47,9 +47,10 @@ pub struct RecoveryReport {
     pub set_aside_failed: bool,
     /// Ends of segments that were torn by rewriting and restored from their copy.
     pub ends_restored: u64,
-    /// Segments above the recovery point that were copied into new files, for a medium that tears.
+    /// Segments above the recovery point that were copied into new files: after a power cut on a
+    /// medium that tears, and after a failed sync.
     pub segments_rewritten: u64,
-    /// There was no room for that: it is done in place, where a power cut may tear it.
+    /// There was no room for that: it is done in place, where a power cut may tear it, or take it.
     pub rewriting_in_place: bool,
     /// Ranges of offsets below the recovery point that cannot be read; they stay as they are.
     pub damaged: Vec<Range<Offset>>,

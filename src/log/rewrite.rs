@@ -2,7 +2,8 @@
 //!
 //! Floor 4. A sync that failed before the stop has left pages that are clean in the cache and that
 //! the device never got: syncing them once more would change nothing. So every byte is written
-//! again, each batch checked before, and only then synced.
+//! again and only then synced: into new files where word was left that a sync failed, and where a
+//! power cut came over a medium that tears; else in place, each batch checked before.
 
 use std::io;
 use std::ops::Range;
@@ -105,9 +106,9 @@ impl Run<'_> {
     }
 }
 
-/// For media that tear: copies the segments from the recovery point on into new files, up to
-/// `end` in the last one, syncs them and puts them in the old ones' places; the caller syncs the
-/// names. `false` where there is no room: then it has to be done in place.
+/// For media that tear, and after a failed sync: copies the segments from the recovery point on
+/// into new files, up to `end` in the last one, syncs them and puts them in the old ones' places;
+/// the caller syncs the names. `false` where there is no room: then it has to be done in place.
 pub(super) fn into_new_files(
     env: &Env,
     bases: &[Offset],

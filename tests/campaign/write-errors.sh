@@ -16,6 +16,7 @@ write_errors_mount() {
 }
 
 write_errors_unmount() {
+  ! mountpoint -q "$scratch/after" || umount "$scratch/after"
   ! mountpoint -q "$scratch/thin" || umount "$scratch/thin"
   ! mountpoint -q "$scratch/ram" || umount "$scratch/ram"
 }
@@ -31,6 +32,13 @@ write_errors_spoil() { # PATH, from the filesystem's root, or <8> for the journa
   dd if=/dev/zero of="$scratch/ram/ballast" bs=4096 status=none 2>/dev/null || true
 }
 
+# What a power cut would leave now, as a filesystem of its own.
+write_errors_cut() {
+  cp "$scratch/ram/image" "$scratch/cut"
+  mkdir -p "$scratch/after"
+  mount -o loop "$scratch/cut" "$scratch/after"
+}
+
 # Does what the test asks for until it ends.
 write_errors_serve() { # PID
   local what path
@@ -41,6 +49,8 @@ write_errors_serve() { # PID
       case $what in
         spoil) write_errors_spoil "$path" ;;
         heal) rm -f "$scratch/ram/ballast" ;;
+        cut) write_errors_cut ;;
+        uncut) umount "$scratch/after" ;;
       esac
       touch "$scratch/ask/done"
     fi
@@ -52,7 +62,7 @@ write_errors_serve() { # PID
 # One test on a filesystem of its own.
 write_errors_run() { # WHERE (--lib or --test NAME) and the test's name
   write_errors_mount
-  FOREBAY_TEST_THIN=$scratch/thin FOREBAY_TEST_ASK=$scratch/ask \
+  FOREBAY_TEST_THIN=$scratch/thin FOREBAY_TEST_ASK=$scratch/ask FOREBAY_TEST_CUT=$scratch/after \
     cargo test --quiet --all-features "${@:1:$#-1}" -- --exact "${*: -1}" --nocapture &
   write_errors_serve $! || { write_errors_unmount; die "${*: -1} failed"; }
   write_errors_unmount
@@ -90,12 +100,9 @@ ext4_rewrite() {
     rm -f "$scratch/ram/ballast"
     dd if="$scratch/page" of="$file" conv=notrunc,fdatasync status=none 2>/dev/null || again=error
     cmp -s -n 4096 "$scratch/page" "$file" || die "ext4-rewrite: the cache does not have the page"
-    cp "$scratch/ram/image" "$scratch/cut"
-    write_errors_unmount
-    mkdir -p "$scratch/after"
-    mount -o loop "$scratch/cut" "$scratch/after"
+    write_errors_cut
     cmp -s -n 4096 "$scratch/page" "$scratch/after/segment" || after=gone
-    umount "$scratch/after"
+    write_errors_unmount
     echo "ext4-rewrite: blocks $how: first sync $first, second sync $again, after a power cut $after"
   done
 }

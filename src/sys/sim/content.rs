@@ -95,6 +95,11 @@ impl Content {
         !matches!(self.slots.get(page), None | Some(Slot::Hole))
     }
 
+    /// Whether something was written to a page.
+    pub(super) fn has_data(&self, page: usize) -> bool {
+        matches!(self.slots.get(page), Some(Slot::Data(_)))
+    }
+
     fn slot(&mut self, page: usize) -> &mut Slot {
         if self.slots.len() <= page {
             self.slots.resize(page + 1, Slot::Hole);
@@ -213,10 +218,9 @@ impl Content {
 
     /// The parts of a range that hold anything but zeros by way of having no data.
     pub(super) fn data_in(&self, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let has_data =
-            |part: &Range<usize>| matches!(self.slots.get(part.start / PAGE), Some(Slot::Data(_)));
         let end = range.end.min(self.slots.len() * PAGE);
-        parts(range.start..end.max(range.start), PAGE).filter(has_data)
+        parts(range.start..end.max(range.start), PAGE)
+            .filter(|part| self.has_data(part.start / PAGE))
     }
 
     /// A number that differs where bytes up to the length differ, whatever blocks there are.

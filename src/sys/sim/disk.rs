@@ -144,9 +144,10 @@ impl Disk {
     }
 
     /// Makes calls fail, after those it was told of before. A failed sync drops the file's loose
-    /// data: it can still be read, but never reaches the device unless it is written again; the
-    /// length stays loose. After the failed sync of a directory its names stay loose. A failed sync
-    /// of the whole filesystem is both, for all files and directories.
+    /// data: it can still be read, but never reaches the device unless it is written again; in a
+    /// block that was never written before, not even then in this boot, as on ext4. The length
+    /// stays loose. After the failed sync of a directory its names stay loose. A failed sync of the
+    /// whole filesystem is both, for all files and directories.
     pub fn fail(&self, fault: Fault) {
         self.state().faults.push(fault);
     }

@@ -53,6 +53,9 @@ pub(super) struct Inode {
     pub(super) dirty: BTreeSet<usize>,
     /// A sync failed: the device lacks more of the cache than what is loose.
     pub(super) diverged: bool,
+    /// Pages whose first write the device refused: their blocks stay marked as never written, and
+    /// read as zeros after a power cut, whatever is written to them in this boot.
+    pub(super) refused: BTreeSet<usize>,
     /// No name, no handle, no map: only a power cut can bring it back.
     pub(super) gone: bool,
 }
@@ -85,6 +88,7 @@ impl Inode {
             maps: Vec::new(),
             dirty: BTreeSet::new(),
             diverged: false,
+            refused: BTreeSet::new(),
             gone: false,
         }
     }
@@ -261,10 +265,12 @@ impl State {
         unit: usize,
         middle: impl Fn(&Range<usize>) -> Option<usize>,
     ) {
-        if let Some(inode) = self.inodes.get_mut(&inode) {
-            inode.dirty.extend(pages(&(at..at + bytes.len())));
-        }
+        let Some(file) = self.inodes.get_mut(&inode) else { return };
+        file.dirty.extend(pages(&(at..at + bytes.len())));
         for part in parts(at..at + bytes.len(), unit) {
+            if file.refused.contains(&(part.start / PAGE)) {
+                continue;
+            }
             let split = middle(&part).unwrap_or(part.start);
             for half in [part.start..split, split..part.end] {
                 let Some(bytes) = bytes.get(half.start - at..half.end - at) else { continue };
@@ -311,6 +317,7 @@ impl State {
             map.populated.iter_mut().skip(length.div_ceil(PAGE)).for_each(|page| *page = false);
         }
         inode.dirty.retain(|page| *page < length.div_ceil(PAGE));
+        inode.refused.retain(|page| *page < length.div_ceil(PAGE));
         if length < before.len() && !length.is_multiple_of(PAGE) {
             // The rest of the last page becomes zeros.
             inode.dirty.insert(length / PAGE);
@@ -411,8 +418,17 @@ impl State {
     }
 
     /// What a failed sync does: the data is clean and never reaches the device; the length may.
+    /// Blocks that were never written before stay marked so: ext4 takes the mark from the pages in
+    /// the cache when it begins to write them, and from the blocks only behind a write that worked.
     pub(super) fn drop_dirty(&mut self, number: u64) {
+        let written = self.changes.iter().filter_map(|change| match change {
+            Change::Bytes { inode, at, .. } if *inode == number => Some(at / PAGE),
+            _ => None,
+        });
+        let written: Vec<usize> = written.collect();
         let Ok(inode) = self.inode(number) else { return };
+        let first = written.into_iter().filter(|page| !inode.device.has_data(*page));
+        inode.refused.extend(first);
         inode.base = Arc::clone(&inode.cache);
         inode.diverged = true;
         inode.dirty.clear();

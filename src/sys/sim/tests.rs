@@ -252,6 +252,42 @@ fn a_failed_sync_loses_what_it_covered_although_the_next_one_succeeds() {
     }
 }
 
+/// M8, as ext4 does it: blocks whose first write was refused take nothing in this boot, in however
+/// many processes it is tried; in another file, or in the next boot, it goes.
+#[test]
+fn a_block_whose_first_write_was_refused_reads_as_zeros_after_the_power_is_cut() {
+    for mapped in [false, true] {
+        let disk = disk();
+        let file = synced(&disk, "/f", b"");
+        file.allocate(0, 2 * 4096).unwrap();
+        file.sync_data().unwrap();
+        let mut map = file.map_write(2 * 4096).unwrap();
+        map.populate(0..2 * 4096).unwrap();
+        let write = |at: usize, map: &mut crate::sys::MapWriter| match mapped {
+            true => map.store(at, b"new"),
+            false => file.write_all_at(at as u64, b"new").unwrap(),
+        };
+        write(0, &mut map);
+        disk.fail(Fault { on: CallKind::SyncFile, name: None, after: 0, times: 1, errno: EIO });
+        assert_eq!(code(file.sync_data()), EIO);
+        write(0, &mut map);
+        write(4096, &mut map);
+        file.sync_data().unwrap();
+        let next = disk.kill();
+        let again = next.open(Path::new("/f"), Access::ReadWrite).unwrap();
+        again.write_all_at(0, b"new").unwrap();
+        again.sync_data().unwrap();
+        assert_eq!(next.read_file("/f").unwrap()[..3], *b"new", "it can still be read");
+        let cut = next.power_cut(Keep::All);
+        let bytes = cut.read_file("/f").unwrap();
+        assert_eq!((&bytes[..3], &bytes[4096..4099]), (&[0; 3][..], &b"new"[..]));
+        let again = cut.open(Path::new("/f"), Access::ReadWrite).unwrap();
+        again.write_all_at(0, b"new").unwrap();
+        again.sync_data().unwrap();
+        assert_eq!(cut.power_cut(Keep::None).read_file("/f").unwrap()[..3], *b"new");
+    }
+}
+
 /// M9: each kind of sync can lie on its own.
 #[test]
 fn syncs_that_are_ignored_keep_nothing() {

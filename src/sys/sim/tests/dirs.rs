@@ -225,9 +225,12 @@ fn a_failed_sync_of_the_filesystem_loses_the_data_of_all() {
     let cut = disk.power_cut(Keep::All);
     assert_eq!(cut.read_file("/d/e/f").unwrap(), b"kept");
     assert_eq!(cut.read_file("/g").unwrap(), [0; 4]);
-    new.write_all_at(0, b"anew").unwrap();
+    old.write_all_at(0, b"anew").unwrap();
+    new.write_all_at(4096, b"anew").unwrap();
     lock.sync_filesystem().unwrap();
-    assert_eq!(disk.power_cut(Keep::None).read_file("/g").unwrap(), b"anew");
+    let cut = disk.power_cut(Keep::None);
+    assert_eq!(cut.read_file("/d/e/f").unwrap(), b"anew");
+    assert_eq!(cut.read_file("/g").unwrap()[4096..], *b"anew");
 }
 
 /// M8: whoever syncs everything hears once of each failure since it locked its directory, whoever
