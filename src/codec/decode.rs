@@ -234,8 +234,8 @@ fn read_headers<'a>(body: &mut Cursor<'a>) -> Result<Headers<'a>, DecodeError> {
         }
         body.nullable_bytes()?;
     }
-    let used = bytes.len() - body.rest().len();
-    Ok(Headers { remaining: count, bytes: bytes.get(..used).unwrap_or_default() })
+    // A record with anything behind them is refused.
+    Ok(Headers { remaining: count, bytes })
 }
 
 impl<'a> Iterator for Headers<'a> {

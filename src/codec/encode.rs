@@ -5,8 +5,7 @@
 
 use crate::codec::crc::crc32c;
 use crate::codec::layout::{
-    BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LEADER_EPOCH_AT, LENGTH_PREFIX_BYTES, MAGIC,
-    NO_TIMESTAMP,
+    BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_TIMESTAMP,
 };
 use crate::codec::seal::Seal;
 use crate::codec::varint;
@@ -43,7 +42,8 @@ impl<'b> BatchEncoder<'b> {
     pub(crate) fn begin(out: &'b mut Vec<u8>, max_bytes: usize) -> BatchEncoder<'b> {
         out.clear();
         out.extend_from_slice(&[0; HEADER_BYTES]);
-        BatchEncoder { out, max_bytes, count: 0, base_timestamp: -1, max_timestamp: i64::MIN }
+        let (base_timestamp, max_timestamp) = (NO_TIMESTAMP, NO_TIMESTAMP);
+        BatchEncoder { out, max_bytes, count: 0, base_timestamp, max_timestamp }
     }
 
     /// Records so far.
@@ -52,14 +52,22 @@ impl<'b> BatchEncoder<'b> {
         self.count
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.out.capacity()
+    }
+
     /// Adds a record; one without a time of its own gets `now`.
     #[inline]
     pub(crate) fn push(&mut self, record: &NewRecord<'_>, now: Timestamp) -> Result<(), TooLarge> {
         let timestamp = record.timestamp.unwrap_or(now).millis();
-        if self.count == 0 {
-            self.base_timestamp = timestamp;
-        }
-        self.max_timestamp = self.max_timestamp.max(timestamp);
+        self.max_timestamp = match self.count {
+            0 => {
+                self.base_timestamp = timestamp;
+                timestamp
+            }
+            _ => self.max_timestamp.max(timestamp),
+        };
         if record.headers.is_empty() && self.push_plain(record, timestamp) {
             return Ok(());
         }
@@ -104,7 +112,8 @@ impl<'b> BatchEncoder<'b> {
             | delta << (8 * (body_length_bytes + 1 + time_bytes));
         put_word(self.out, front, body_length_bytes + 1 + time_bytes + delta_bytes);
         if key.is_empty() {
-            put_word(self.out, key_length | value_length << (8 * key_length_bytes), lengths_bytes);
+            // The length of an empty key, or of none, takes one byte.
+            put_word(self.out, key_length | value_length << 8, lengths_bytes);
         } else {
             put_word(self.out, key_length, key_length_bytes);
             self.out.extend_from_slice(key);
@@ -172,7 +181,7 @@ impl<'b> BatchEncoder<'b> {
     /// Returns the highest timestamp.
     #[inline]
     pub(crate) fn finish(self) -> i64 {
-        let max_timestamp = if self.count == 0 { -1 } else { self.max_timestamp };
+        let max_timestamp = self.max_timestamp;
         let header = BatchHeader {
             base_offset: 0,
             batch_length: 0,
@@ -211,16 +220,13 @@ impl<'b> BatchEncoder<'b> {
 #[inline]
 pub(crate) fn stamp(batch: &mut [u8], base_offset: i64, seal: &Seal) {
     let Some(header) = batch.first_chunk_mut::<CRC_FROM>() else { return };
-    let [.., l0, l1, l2, l3, _, _, _, _, _, c0, c1, c2, c3] = *header;
+    let [.., l0, l1, l2, l3, _, _, _, _, magic, c0, c1, c2, c3] = *header;
     let length = i32::from_be_bytes([l0, l1, l2, l3]);
     let crc = u32::from_be_bytes([c0, c1, c2, c3]);
-    let epoch = seal.make(base_offset, length, crc);
-    if let Some(target) = header.first_chunk_mut::<8>() {
-        *target = base_offset.to_be_bytes();
-    }
-    if let Some(target) = header.get_mut(LEADER_EPOCH_AT..LEADER_EPOCH_AT + 4) {
-        target.copy_from_slice(&epoch.to_be_bytes());
-    }
+    let [o0, o1, o2, o3, o4, o5, o6, o7] = base_offset.to_be_bytes();
+    let [s0, s1, s2, s3] = seal.make(base_offset, length, crc).to_be_bytes();
+    *header =
+        [o0, o1, o2, o3, o4, o5, o6, o7, l0, l1, l2, l3, s0, s1, s2, s3, magic, c0, c1, c2, c3];
 }
 
 /// Encodes a batch without records that stands over `offsets` missing ones, 1 to `i32::MAX`.

@@ -8,8 +8,6 @@ use crate::codec::DecodeError;
 pub(crate) const HEADER_BYTES: usize = 61;
 /// What the length field leaves out: itself and the base offset before it.
 pub(crate) const LENGTH_PREFIX_BYTES: usize = 12;
-/// The leader epoch: four bytes outside the checksum, which forebay keeps its seal in.
-pub(crate) const LEADER_EPOCH_AT: usize = 12;
 /// The one version of the format that is read and written.
 pub(crate) const MAGIC: i8 = 2;
 /// Where the checksum stands.

@@ -1,6 +1,9 @@
 //! Floor 1's tests: the codec against segments that real brokers and clients wrote, and against
 //! arbitrary bytes.
 
+mod bounds;
+mod indexes;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

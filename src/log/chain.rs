@@ -174,9 +174,10 @@ pub(super) fn settle(
         report.records_cut += records;
         report.set_aside_failed |= !aside::keep_tail(env, end, &data, last.resume.position)?;
     }
-    if torn || chain.behind > 0 || !listing.asides.is_empty() {
+    if torn || !listing.asides.is_empty() {
         // What was set aside is on the device, name and all, before anything is cut: a crash in
-        // between takes neither. Also for a recovery that died before this.
+        // between takes neither. Also for a recovery that died before this. Whole segments are
+        // there already.
         env.sync_names()?;
     }
     report.indexes_rebuilt += 1;

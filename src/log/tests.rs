@@ -2,6 +2,10 @@
 //! of what it did.
 
 mod delete;
+mod ending;
+mod flush;
+mod found;
+mod recovery;
 mod snapshot;
 
 use std::collections::HashMap;
@@ -32,6 +36,10 @@ struct Script {
     refused_after: Option<(usize, i32)>,
     /// No file is reserved beyond this: a disk with so much left.
     largest_file: Option<u64>,
+    /// Why a power cut may take more of the medium than what is being written.
+    tears: Option<&'static str>,
+    /// How often a thread let others go first.
+    yields: usize,
     /// Syncs of the active segment wait while it is locked by the test.
     gate: Arc<Mutex<()>>,
     /// The paths of the files that were opened; renaming changes them.
@@ -142,7 +150,11 @@ impl Storage for Scripted {
         Ok(OsStorage.lock_shared(dir)?.map(|names| self.locked(dir, names)))
     }
     fn medium(&self, dir: &Path) -> Medium {
-        OsStorage.medium(dir)
+        let medium = OsStorage.medium(dir);
+        match self.0.lock().tears {
+            None => medium,
+            tears => Medium { tears, unmappable: None, ..medium },
+        }
     }
     fn free_bytes(&self, dir: &Path) -> Option<u64> {
         OsStorage.free_bytes(dir)
@@ -168,7 +180,9 @@ impl Storage for Scripted {
     fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
         OsStorage.spawn(name, run)
     }
-    fn yield_now(&self) {}
+    fn yield_now(&self) {
+        self.0.lock().yields += 1;
+    }
     fn random(&self) -> io::Result<[u8; 16]> {
         OsStorage.random()
     }
