@@ -417,3 +417,6 @@ impl Prepared {
         let _ = env.storage.unlink(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -516,3 +516,6 @@ impl SegmentData {
         self.index.read().clone().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -384,3 +384,6 @@ pub(crate) fn last_nonzero(data: &SegmentData, from: usize) -> Result<Option<usi
         at += chunk.len();
     }
 }
+
+#[cfg(test)]
+mod tests;

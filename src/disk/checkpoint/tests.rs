@@ -280,7 +280,10 @@ fn a_slot_is_filled_to_the_byte() {
             let env = env(tmp.path(), false);
             let first = if written { &state(1) } else { &long };
             let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), first).unwrap();
+            let before = env.written.sums();
             checkpoint.write(&env, &long).unwrap();
+            let grown = written && slots > 1;
+            assert_eq!(env.written.sums() != before, grown, "only a longer file is synced");
             let length = fs::metadata(tmp.path().join(names::CHECKPOINT)).unwrap().len();
             assert_eq!(length, 6 * slots * 4096, "written {written}");
             assert_eq!(load(&env).unwrap().state, Some(long.clone()));
@@ -370,4 +373,22 @@ fn a_damaged_slot_is_told_with_its_place() {
     assert_eq!(place(&slot), length - 4, "its checksum");
     slot[0] ^= 1;
     assert_eq!(place(&slot), 0, "what it is");
+}
+
+/// Each slot has the next number, that of a new file and that of one that had to grow included: the
+/// highest counts.
+#[test]
+fn slots_are_numbered_without_a_gap() {
+    let tmp = tempfile::tempdir().unwrap();
+    let env = env(tmp.path(), false);
+    let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state(0)).unwrap();
+    let number = || load::<State>(&env).unwrap().number;
+    assert_eq!(number(), 1);
+    let mut state = state(1);
+    for expected in 2..60 {
+        let name = format!("{expected:0249}");
+        state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+        checkpoint.write(&env, &state).unwrap();
+        assert_eq!(number(), expected);
+    }
 }

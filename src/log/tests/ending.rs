@@ -112,3 +112,22 @@ fn a_torn_tail_is_set_aside_before_it_is_cut() {
     };
     assert_eq!(torn_behind(3), torn_behind(4) + 1, "the rest of a page is zeroed with the cut");
 }
+
+/// What an earlier recovery set aside stays until there is something newer, however often the log
+/// is opened behind a stop that took nothing.
+#[test]
+fn what_was_set_aside_stays_until_something_newer_is() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    closed(tmp.path(), 3);
+    let aside = tmp.path().join(aside_file(Offset::new(2), Offset::ZERO));
+    std::fs::write(&aside, b"cut before").unwrap();
+    for _ in 0..2 {
+        unclean(tmp.path(), |_| {});
+        assert!(!opened(&script, tmp.path(), IoMode::Mapped).recovery().clean);
+        assert!(aside.exists());
+    }
+    unclean(tmp.path(), |_| {});
+    change(&segment(tmp.path(), 0), |bytes| bytes.extend(b"torn"));
+    assert_eq!(opened(&script, tmp.path(), IoMode::Mapped).recovery().bytes_cut, 4);
+    assert!(!aside.exists());
+}
