@@ -214,8 +214,12 @@ fn unnamed_invariants(files: &[File], built: &[u32]) -> Vec<u32> {
 /// has only tests counts as theirs.
 fn cited_by_tests(file: &File) -> String {
     let text: Vec<_> = file.text.lines().map(str::trim).collect();
-    let only_tests = base(&file.path) == "tests.rs"
-        || file.path.strip_prefix("tests/").is_some_and(|name| !name.contains('/'));
+    // A program of tests, or a part of one: what they share and the campaigns have none.
+    let of_program = file
+        .path
+        .strip_prefix("tests/")
+        .is_some_and(|name| !name.starts_with("campaign/") && !name.starts_with("schedules/"));
+    let only_tests = base(&file.path) == "tests.rs" || of_program && file.code.contains("#[test]");
     let mut cited = if only_tests { file.doc() + "\n" } else { String::new() };
     for (n, _) in file.code.lines().enumerate().filter(|(_, line)| line.trim() == "#[test]") {
         let above = text[..n].iter().rev();
@@ -397,6 +401,12 @@ fn planted_dead_files_are_found() {
 fn planted_invariants_are_found() {
     let text = "/// I1, I12: a.\n#[test]\nfn b() {}\n#[test]\nfn i2_holds() {}\n/// I3\nfn c() {}";
     let text = format!("//! I5: all of them.\n{text}");
-    let files = [File::new("tests/a.rs", &text), File::new("src/d.rs", "//! Keeps I4.")];
-    assert_eq!(unnamed_invariants(&files, &[1, 2, 3, 4, 5, 12, 120]), [3, 4, 120]);
+    for path in ["tests/a.rs", "tests/b/a.rs"] {
+        let files = [
+            File::new(path, &text),
+            File::new("src/d.rs", "//! Keeps I4."),
+            File::new("tests/b/c.rs", "//! For tests of I4."),
+        ];
+        assert_eq!(unnamed_invariants(&files, &[1, 2, 3, 4, 5, 12, 120]), [3, 4, 120]);
+    }
 }

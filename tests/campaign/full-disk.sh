@@ -167,8 +167,8 @@ full_budget() {
   local ground done=0
   for ground in pieces ext4-1k; do
     full_mount $ground 96
-    FOREBAY_BUDGET_DIR=$scratch/full cargo test --quiet --all-features --test budget_process \
-      --test store_process -- --nocapture \
+    FOREBAY_BUDGET_DIR=$scratch/full cargo test --quiet --all-features --test retention \
+      --test store -- --nocapture process:: \
       >"$scratch/said" 2>"$scratch/complaints" || { tail -n 40 "$scratch/complaints"; done=1; }
     sed "s/^.*\(Mapped\|Positioned\)/$ground: \1/;/samples$/!d" "$scratch/said"
     full_unmount

@@ -9,11 +9,7 @@ RECOVERY=(src/disk/checkpoint.rs src/disk/slot.rs src/disk/state.rs src/log/flus
 SEGMENT=(src/disk/segment.rs src/disk/active.rs src/disk/walk.rs src/disk/set.rs)
 CODEC=('src/codec/*.rs')
 # The tests that come near them; more only take longer to build.
-NEAR=(api api_lifecycle append_at bad_calls bad_files bad_files_open bad_files_pairs bad_files_ranges budget
-  compat consumer_crash consumers copies corruption corruption_files corruption_tail crash_found
-  crash_states delete_model delete_records forks hostile large_batches limits log_clock media mirror model
-  refusals reports retention review_found rewriting set_aside snapshot_simulation stats store_whole_sync
-  timestamps verify write_errors)
+NEAR=(bad compat crash crash_states files forks log replicator retention simulation store)
 
 needs() { # COMMAND CRATE
   command -v "$1" >/dev/null || die "needs $1: cargo install $2 --locked"

@@ -74,7 +74,7 @@ write_errors() {
   trap 'write_errors_unmount; rm -rf "$scratch"' EXIT
   write_errors_run --lib sys::tests::what_a_device_refuses_is_told
   write_errors_run --lib sys::tests::an_aborted_journal_is_told
-  write_errors_run --test write_errors what_a_device_refuses_is_never_called_durable
+  write_errors_run --test log write_errors::what_a_device_refuses_is_never_called_durable
   echo "write-errors: every refused write was told, once, and nothing lost was called durable"
 }
 

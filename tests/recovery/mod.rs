@@ -8,7 +8,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    reason = "test code; every test binary uses a part of it"
+    reason = "test code; every test program uses a part of it"
 )]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -7,7 +7,7 @@
 //! | tests | what only the system has |
 //! |---|---|
 //! | `kill`, `dump`, `store_and_forward`, `limits` by child, `refusals` but formats | processes |
-//! | `budget_process`, `store_process` | processes, and blocks of files |
+//! | `budget_process`, the `process` of stores | processes, and blocks of files |
 //! | `commits_survive_the_death_of_the_process` | both: a child aborts, a simulated one is killed |
 //! | `concurrency`, `background`, what races in other tests | threads in real time |
 //! | `corruption_files`: special files; `api_lifecycle`: paths | FIFOs, links, names of any bytes |
@@ -18,7 +18,7 @@
     unused_imports,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "test code; every test binary uses a part of it"
+    reason = "test code; every test program uses a part of it"
 )]
 
 pub(crate) mod fixture;
@@ -30,7 +30,7 @@ pub(crate) mod watched;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use forebay::{
@@ -208,12 +208,35 @@ pub(crate) fn kind<T>(result: Result<T, Error>) -> ErrorKind {
     }
 }
 
-/// This test binary again, to run only `test`, in the role `role`, on `dir`.
-pub(crate) fn child(test: &str, role: &str, dir: &Path) -> Command {
+/// This test program again, to run only `test` of `module` (`module_path!()`), in the role `role`,
+/// on `dir`.
+pub(crate) fn child(module: &str, test: &str, role: &str, dir: &Path) -> Command {
+    // The harness does not count the crate to a test's name.
+    let inside = module.split_once("::").map(|(_, inside)| format!("{inside}::"));
+    let test = format!("{}{test}", inside.unwrap_or_default());
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.args([&test, "--exact", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, role).env("FOREBAY_TEST_DIR", dir);
     command
+}
+
+/// The child ran its test, and the test passed: one that the harness did not find passes too.
+#[track_caller]
+pub(crate) fn assert_did(output: &Output) {
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(said(&output.stdout).contains(" 1 passed;"), "{}", said(&output.stdout));
+}
+
+/// Whether this process has no other test to run, so that what it holds is this one's. If not, runs
+/// it in one that has none, and fails as it fails there.
+#[track_caller]
+pub(crate) fn is_alone(module: &str, test: &str) -> bool {
+    if child_role().is_some() {
+        return true;
+    }
+    assert_did(&child(module, test, "alone", Path::new("")).output().unwrap());
+    false
 }
 
 /// The role and directory of this process if it is a child of a test.

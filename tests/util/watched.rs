@@ -73,8 +73,8 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    pub(crate) fn start(test: &str, role: &str, dir: &Path, budget: u64) -> Watched {
-        let mut command = super::child(test, role, dir);
+    pub(crate) fn start(module: &str, test: &str, role: &str, dir: &Path, budget: u64) -> Watched {
+        let mut command = super::child(module, test, role, dir);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut process = command.spawn().unwrap();
         let (tell, said) = channel();

@@ -8,7 +8,7 @@ use crate::disk::Env;
 use crate::disk::checkpoint::{self, Checkpoint};
 use crate::disk::names::aside_file;
 use crate::disk::state::{State, TailCopy};
-use crate::log::options::{Media, RecoveryMode};
+use crate::log::options::Media;
 use crate::words::limits;
 
 pub(super) const FIRST: &str = "00000000000000000000.log";
@@ -401,7 +401,9 @@ fn opening_a_closed_log_syncs_nothing() {
 #[cfg(feature = "simulation")]
 #[test]
 fn a_cache_that_was_kept_is_trusted_unless_the_options_say_otherwise() {
+    use crate::log::options::RecoveryMode;
     use crate::sys::sim::{Disk, Profile};
+
     for (mode, kept) in [(RecoveryMode::Auto, true), (RecoveryMode::Full, false)] {
         let disk = Disk::new(Profile::default());
         let options = options(IoMode::Mapped).recovery(mode);

@@ -1,0 +1,23 @@
+//! Stores: many logs in one directory, with one budget and one lock; and their configuration.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+mod bad;
+mod budget;
+#[cfg(feature = "toml")]
+mod config;
+#[cfg(feature = "simulation")]
+mod crash;
+#[cfg(feature = "simulation")]
+mod full;
+mod logs;
+#[cfg(target_os = "linux")]
+mod process;
+#[path = "../util/mod.rs"]
+mod util;
+#[cfg(feature = "simulation")]
+mod whole_sync;
