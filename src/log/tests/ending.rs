@@ -131,3 +131,57 @@ fn what_was_set_aside_stays_until_something_newer_is() {
     assert_eq!(opened(&script, tmp.path(), IoMode::Mapped).recovery().bytes_cut, 4);
     assert!(!aside.exists());
 }
+
+/// I13: without a checkpoint, segments behind a missing one that hold nothing whole lead nowhere.
+#[test]
+fn nothing_whole_behind_a_missing_segment_is_set_aside() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    closed(tmp.path(), 17);
+    std::fs::remove_file(segment(tmp.path(), 8)).unwrap();
+    std::fs::remove_file(tmp.path().join("checkpoint")).unwrap();
+    change(&segment(tmp.path(), 16), |bytes| bytes.fill(1));
+    let log = opened(&script, tmp.path(), IoMode::Mapped);
+    let report = log.recovery();
+    assert_eq!((report.segments_set_aside, report.records_cut, report.bytes_cut), (1, 0, 1024));
+    assert_eq!(log.append("goes on").unwrap().get(), 8);
+}
+
+/// A piece of a segment beside it is none of the log's: it stays where it is, reported.
+#[test]
+fn a_piece_of_a_segment_beside_it_is_left_alone() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    closed(tmp.path(), 17);
+    let piece = segment(tmp.path(), 4);
+    std::fs::write(&piece, &std::fs::read(tmp.path().join(FIRST)).unwrap()[4096..]).unwrap();
+    unclean(tmp.path(), |state| state.recovery_point = Offset::ZERO);
+    let log = opened(&script, tmp.path(), IoMode::Mapped);
+    assert_eq!(log.recovery().foreign_files, [format!("{:020}.log", 4)]);
+    assert_eq!((count(&log), piece.exists()), (17, true));
+}
+
+/// A segment behind the end that cannot be opened is set aside uncounted: the medium is not asked
+/// for what nobody will read.
+#[cfg(feature = "simulation")]
+#[test]
+fn a_segment_behind_the_end_that_cannot_be_read_is_set_aside_uncounted() {
+    use crate::sys::sim::{CallKind, Disk, Fault, Profile};
+    let disk = Disk::new(Profile::default());
+    let log = options(IoMode::Mapped).open_on(&disk, "/log").unwrap();
+    log.append("x").unwrap();
+    log.flush().unwrap();
+    for _ in 0..20 {
+        log.append([b'x'; 954].as_slice()).unwrap();
+    }
+    let next = disk.kill();
+    let names = next.file_names("/log");
+    let segments: Vec<_> = names.iter().filter(|name| name.ends_with(".log")).collect();
+    let [_, second, third] = &segments[..] else { panic!("{segments:?}") };
+    assert!(next.remove_file(format!("/log/{second}")));
+    let on = CallKind::Open;
+    // Whose log it is was told by this one before.
+    next.fail(Fault { on, name: Some((*third).clone()), after: 1, times: 1, errno: EIO });
+    let full = options(IoMode::Mapped).recovery(crate::log::options::RecoveryMode::Full);
+    let log = full.open_on(&next, "/log").unwrap();
+    let report = log.recovery();
+    assert_eq!((report.segments_set_aside, report.records_cut, report.bytes_cut), (1, 0, 0));
+}

@@ -231,3 +231,32 @@ fn a_flush_waits_a_moment_for_as_many_as_the_last_one_served() {
     yields();
     assert_eq!([alone(), alone()], [limits::GATHER_YIELDS_MAX as usize, 0]);
 }
+
+/// A log whose flush is under way is not waited for before the others are flushed, and is flushed
+/// before the call returns.
+#[test]
+fn a_log_that_is_being_flushed_is_flushed_after_the_others() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let [busy, other] = ["busy", "other"].map(|name| {
+        let log = opened(&script, &tmp.path().join(name), IoMode::Mapped);
+        log.append("x").unwrap();
+        log
+    });
+    let gate = Arc::clone(&script.0.lock().gate);
+    std::thread::scope(|scope| {
+        let closed = gate.lock();
+        scope.spawn(|| busy.flush().unwrap());
+        while !(busy.inner.group.is_running() && busy.stats().flushes > 0) {
+            std::thread::yield_now();
+        }
+        busy.append("behind that flush").unwrap();
+        let both = scope.spawn(|| together(&script, tmp.path(), &[&busy, &other]));
+        while other.durable_offset() == Offset::ZERO {
+            std::thread::yield_now();
+        }
+        assert_eq!(busy.durable_offset(), Offset::ZERO);
+        drop(closed);
+        both.join().unwrap().unwrap();
+    });
+    assert_eq!(busy.durable_offset().get(), 2);
+}

@@ -1,6 +1,6 @@
 //! Floor 4's tests: whose log a directory holds, what else lies in it, and looking into a segment.
 
-use super::recovery::{FIRST, env};
+use super::recovery::{FIRST, env, unclean};
 use super::*;
 use crate::codec::encode::{BatchEncoder, stamp};
 use crate::codec::seal::Seal;
@@ -8,6 +8,7 @@ use crate::disk::meta::Meta;
 use crate::log::batch::RecordBatch;
 use crate::log::identify::{count_whole, decide};
 use crate::log::inspect::SegmentFile;
+use crate::log::open::peek;
 use crate::words::log_id::LogId;
 
 /// A closed log of so many batches of 1024 bytes, eight in a segment; what its two files say.
@@ -175,4 +176,51 @@ fn a_segment_without_seals_may_have_gaps() {
     std::fs::write(&path, of(&Seal::of(id))).unwrap();
     let corrupt = Err(ErrorKind::Corrupt);
     assert_eq!(bases(&path), [Ok(7), corrupt, Ok(20)]);
+}
+
+/// An unsealed log's batches bear it out as well; a segment that cannot be read says nothing of
+/// whose it is, and is an error.
+#[test]
+fn a_log_without_seals_is_known_by_its_batches() {
+    let tmp = tempfile::tempdir().unwrap();
+    let b = closed(&tmp.path().join("b"), 1);
+    let own = Meta { log_id: LogId::from_bytes([9; 16]), seal: false, source: None, store: None };
+    let dir = tmp.path().join("mixed");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join(FIRST), batch(0, &Seal::NONE)).unwrap();
+    let whose = |found, kept| decide(&env(&dir), Some(found), Some(kept), &[Offset::ZERO]).unwrap();
+    assert_eq!(whose(own, b).meta, Some(own));
+    assert_eq!(whose(b, own).meta, Some(own));
+    assert_eq!((whose(own, b).foreign_checkpoint, whose(b, own).foreign_checkpoint), (true, false));
+}
+
+/// What a store's upkeep learns of a closed log without opening it: when the next segment is due,
+/// and when the oldest was ended. A log that another store had is due at once.
+#[test]
+fn a_closed_log_says_what_is_due_in_it_without_being_opened() {
+    use crate::disk::state::ClockSample;
+    let tmp = tempfile::tempdir().unwrap();
+    let store = LogId::from_bytes([3; 16]);
+    let storage: Arc<dyn Storage> = Arc::new(OsStorage);
+    let dir = |name: &str| tmp.path().join(name);
+    let options = options(IoMode::Mapped).retention_age(Duration::from_secs(10));
+    let told = |name: &str| peek(&storage, &dir(name), store, &options);
+    assert_eq!(told("nothing"), None);
+    for (name, count) in [("three", 17), ("one", 3), ("empty", 0)] {
+        let meta = closed(&dir(name), count);
+        assert_eq!(told(name), Some((i64::MIN, None)), "it was no store's");
+        Meta { store: Some(store), ..meta }.write(&OsStorage, &dir(name)).unwrap();
+        let sample = |offset, log_clock| ClockSample { offset: Offset::new(offset), log_clock };
+        unclean(&dir(name), |state| {
+            state.samples = vec![sample(0, 1000), sample(8, 2000), sample(16, 3000)];
+        });
+    }
+    assert_eq!(told("three"), Some((12_000, Some(2000))));
+    assert_eq!((told("one"), told("empty")), (Some((13_000, None)), Some((i64::MAX, None))));
+    // What lies below the start is not there any more, whether its files are gone or not.
+    unclean(&dir("three"), |state| state.log_start = Offset::new(9));
+    assert_eq!(told("three"), Some((13_000, Some(3000))));
+    // Opened alone, it stays the store's.
+    drop(opened(&Scripted::default(), &dir("one"), IoMode::Mapped));
+    assert!(told("one").is_some_and(|(due, _)| due > i64::MIN));
 }

@@ -415,3 +415,74 @@ fn a_cache_that_was_kept_is_trusted_unless_the_options_say_otherwise() {
         assert_eq!(log.recovery().segments_scanned, if kept { 1 } else { 3 });
     }
 }
+
+/// I8: a sync that fails while a log is opened is told to the next open, which writes what is not
+/// known to be durable into new files.
+#[test]
+fn a_sync_that_failed_in_an_open_is_told_to_the_next_one() {
+    for mode in MODES {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        drop(filled(&script, tmp.path(), options(mode), 3));
+        let path = tmp.path().join(FIRST);
+        let bytes = [std::fs::read(&path).unwrap(), b"torn".to_vec()].concat();
+        std::fs::write(&path, bytes).unwrap();
+        unclean(tmp.path(), |state| state.recovery_point = Offset::ZERO);
+        script.refuse("set_len", EIO);
+        assert_eq!(kind(reopened(&script, tmp.path(), options(mode))), ErrorKind::Io);
+        script.allow_all();
+        let told = checkpoint::load::<State>(&env(tmp.path())).unwrap().state.unwrap();
+        assert!(told.sync_failed, "{mode:?}");
+        let log = reopened(&script, tmp.path(), options(mode)).unwrap();
+        assert_eq!((log.recovery().segments_rewritten, log.durable_offset().get()), (1, 3));
+        assert!(!log.inner.checkpoint.lock().state.sync_failed);
+    }
+}
+
+/// Only a disk without room has what is not durable written again in place; any other refusal of
+/// the new file is an error, and leaves none behind.
+#[test]
+fn a_new_file_that_cannot_be_made_is_an_error() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    let log = filled(&script, &tmp.path().join("a"), torn_options(), 3);
+    let dir = tmp.path().join("b");
+    killed(&log, &dir);
+    for call in ["create_new", "write", "rename"] {
+        script.refuse(call, EIO);
+        assert_eq!(kind(reopened(&script, &dir, torn_options())), ErrorKind::Io, "{call}");
+        script.allow_all();
+        let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".new")));
+    }
+    assert_eq!(count(&reopened(&script, &dir, torn_options()).unwrap()), 3);
+}
+
+/// A clean mark whose index is gone, or another one's, is none: the segment is looked through.
+#[test]
+fn a_closed_segment_without_its_index_is_scanned() {
+    for left in [None, Some(&[][..])] {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        drop(filled(&script, tmp.path(), options(IoMode::Mapped), 8));
+        let index = tmp.path().join("00000000000000000000.index");
+        std::fs::remove_file(&index).unwrap();
+        if let Some(bytes) = left {
+            std::fs::write(&index, bytes).unwrap();
+        }
+        let log = reopened(&script, tmp.path(), options(IoMode::Mapped)).unwrap();
+        assert_eq!((log.recovery().clean, log.recovery().segments_scanned), (false, 1));
+        assert_eq!(count(&log), 8);
+    }
+}
+
+/// I2: where more offsets are missing than a batch can stand over, the log goes on in a new
+/// segment.
+#[test]
+fn more_offsets_than_a_batch_stands_over_are_a_hole() {
+    let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+    drop(filled(&script, tmp.path(), options(IoMode::Mapped), 3));
+    let floor = Offset::new(1 << 33);
+    unclean(tmp.path(), |state| state.recovery_point = floor);
+    let log = reopened(&script, tmp.path(), options(IoMode::Mapped)).unwrap();
+    assert_eq!(log.recovery().lost, Some(Offset::new(3)..floor));
+    assert_eq!(segments(tmp.path()), [FIRST.to_owned(), format!("{:020}.log", 1_u64 << 33)]);
+    assert_eq!(log.append("goes on").unwrap(), floor);
+}
