@@ -89,6 +89,7 @@ EOF
   schedules_plant log/background.rs "/pub(crate) fn stop/,/^    }/s/self.wake.announce();/$if(\"background\") {} else { self.wake.announce() }/"
   schedules_plant store/table.rs 's/Arc::strong_count(log) == 1/Arc::strong_count(log) == 1 || crate::sys::sync::planted("store")/'
   schedules_plant store/places.rs "/With the slot locked: a close that begins now/,/check_open/s/self.check_open()?;/$if(\"store-close\") {} else { self.check_open()? }/"
+  schedules_plant log/read.rs 's/if error.kind() != ErrorKind::Corrupt || from/if crate::sys::sync::planted("delete") || error.kind() != ErrorKind::Corrupt || from/'
   schedules_build "$scratch/copy"
   schedules_find_planted publish publish "the log end moves before the record is written"
   schedules_find_planted group group "a sync acknowledges what was written while it ran"
@@ -98,6 +99,7 @@ EOF
   schedules_find_planted wake poison "a failed sync wakes no one who waits for a record"
   schedules_find_planted commit close "a commit behind the close"
   schedules_find_planted background background "a thread that is told to end is not woken"
+  schedules_find_planted delete delete "what is deleted while it is read is called damaged"
   schedules_find_planted store store "a log that somebody uses gives way to another"
   schedules_find_planted store-close store-close "a log is opened behind the close of its store"
   echo "schedules-planted: $planted faults planted in the crate's source, $planted found"
