@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::image::{self, Image, Node, bytes};
 use crate::support::sample::{Left, Sample};
-use crate::support::{self, Table, every_case, judge};
-use crate::util::{self, MODES, scratch};
+use crate::support::{self, Table, judge};
+use crate::util::{self, MODES, every_case, scratch};
 
 /// One thing done to the file of a name.
 type Operation = (String, Image);

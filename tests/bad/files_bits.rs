@@ -3,11 +3,11 @@
 
 use forebay::IoMode;
 
+use crate::support::Table;
 use crate::support::image::{bytes, bytes_mut};
 use crate::support::judge::Class;
 use crate::support::sample::{Left, Sample};
-use crate::support::{Table, step};
-use crate::util::scratch;
+use crate::util::{scratch, step};
 
 /// Bytes of a batch's header.
 const HEADER_BYTES: usize = 61;

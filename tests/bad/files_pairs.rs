@@ -6,8 +6,8 @@ use forebay::ErrorKind;
 use crate::support::image::{Image, Node, bytes, bytes_mut};
 use crate::support::judge::Class;
 use crate::support::sample::{Left, Sample};
-use crate::support::{self, Table, step};
-use crate::util::{self, MODES, scratch};
+use crate::support::{self, Table};
+use crate::util::{self, MODES, scratch, step};
 
 /// What is done to each of two files.
 const CHANGES: [&str; 6] = ["gone", "empty", "stale", "of another log", "garbage", "torn"];

@@ -6,8 +6,8 @@ use forebay::IoMode;
 use crate::support::image::{Node, bytes, bytes_mut};
 use crate::support::judge::Class;
 use crate::support::sample::{Left, Sample};
-use crate::support::{self, Table, step};
-use crate::util::{MODES, scratch};
+use crate::support::{self, Table};
+use crate::util::{MODES, every_case, scratch, step};
 
 /// What the pieces become.
 const FILLS: [u8; 4] = [0, 0xff, 0x55, 0x02];
@@ -150,7 +150,7 @@ fn every_file_grown() {
             for name in sample.names() {
                 let own = bytes(&sample.image, &name).unwrap().clone();
                 for more in [1, 61, 512, 4096, 65_537, 1 << 20] {
-                    if more > 1 << 16 && !support::every_case() {
+                    if more > 1 << 16 && !every_case() {
                         continue;
                     }
                     for (sort, byte) in [("zeros", 0), ("ones", 0xff), ("twos", 2)] {
@@ -188,7 +188,7 @@ fn every_file_as_a_hole() {
                 for (length, only) in lengths.iter().flat_map(|n| [(*n, false), (*n, true)]) {
                     // Two gigabytes of a segment are looked at byte by byte.
                     let slow = name.ends_with(".log") && length > 1 << 22;
-                    if support::every_case() || !slow {
+                    if every_case() || !slow {
                         let own = bytes(&sample.image, &name).unwrap().clone();
                         let own = if only { Vec::new() } else { own };
                         let image = sample.with(|image| {
@@ -207,7 +207,7 @@ fn every_file_as_a_hole() {
 /// I11: a segment file cannot have a terabyte; it is looked at up to where a segment ends.
 #[test]
 fn a_segment_file_of_a_terabyte_is_read_as_far_as_a_segment_goes() {
-    if !support::every_case() {
+    if !every_case() {
         return;
     }
     let tmp = tempfile::tempdir().unwrap();

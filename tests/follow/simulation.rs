@@ -17,7 +17,7 @@ use forebay::{IoMode, Offset, Visibility};
 use checked::Checked;
 use writer::{Dice, End, Habits, end_at, live, options};
 
-use crate::util::MODES;
+use crate::util::{self, MODES};
 
 const DIR: &str = "/log";
 
@@ -245,8 +245,7 @@ fn three_lives(mode: IoMode, first: u64, end: End) -> Option<u64> {
 /// retracted in all.
 fn end_at_every_call(mode: IoMode, step: usize, end: impl Fn(u64) -> End) -> u64 {
     let (mut retracted, mut ran) = (0, 0);
-    let every = !cfg!(debug_assertions) || std::env::var_os("FOREBAY_EVERY_CASE").is_some();
-    for first in (1..).step_by(if every { 1 } else { step }) {
+    for first in (1..).step_by(util::step(step)) {
         let Some(taken) = three_lives(mode, first, end(first)) else { break };
         retracted += taken;
         ran += 1;

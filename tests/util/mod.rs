@@ -47,6 +47,17 @@ pub(crate) const MODES: [IoMode; 2] = [IoMode::Mapped, IoMode::Positioned];
 /// The environment variable that tells a child process of a test what to do.
 pub(crate) const CHILD: &str = "FOREBAY_TEST_CHILD";
 
+/// Whether every case is run: in optimised builds, or where `FOREBAY_EVERY_CASE` is set. Otherwise
+/// a part of them, spread evenly.
+pub(crate) fn every_case() -> bool {
+    !cfg!(debug_assertions) || std::env::var_os("FOREBAY_EVERY_CASE").is_some()
+}
+
+/// Every case, or one of `thin`.
+pub(crate) fn step(thin: usize) -> usize {
+    if every_case() { 1 } else { thin }
+}
+
 /// A scratch directory, in memory where the system offers that.
 pub(crate) fn scratch() -> TempDir {
     let builder = tempfile::Builder::new();

@@ -14,17 +14,6 @@ use image::Image;
 use judge::{Verdict, judge};
 use sample::Sample;
 
-/// Whether every case is run: in optimised builds, or where `FOREBAY_EVERY_CASE` is set. Otherwise
-/// a part of them, spread evenly.
-pub(crate) fn every_case() -> bool {
-    !cfg!(debug_assertions) || std::env::var_os("FOREBAY_EVERY_CASE").is_some()
-}
-
-/// Every case, or one of `thin`.
-pub(crate) fn step(thin: usize) -> usize {
-    if every_case() { 1 } else { thin }
-}
-
 /// The rows of a table as they are judged: all failures are told at the end, not only the first.
 #[derive(Default)]
 pub(crate) struct Table {
