@@ -94,9 +94,10 @@ impl Run<'_> {
     }
 
     fn write(&mut self) -> Result<()> {
-        if !self.bytes.is_empty() {
-            self.data.reached.touch(self.from);
+        if self.bytes.is_empty() {
+            return Ok(());
         }
+        self.data.reached.touch(self.from);
         let written = self.file.write_all_at(self.from as u64, &self.bytes);
         written.map_err(|error| {
             Error::sync("cannot write a segment again", &self.data.path, error).position(self.from)

@@ -122,6 +122,7 @@ impl World {
                     let name = call.path.to_str().unwrap_or_default();
                     let spare = name.ends_with(".aside") || name.ends_with(".log.new");
                     model.sync_failed |= is_sync(call.kind) && !spare;
+                    model.unsaid |= call.kind == CallKind::SyncFile && name.ends_with(".log");
                     if waiting.times == 0 {
                         *armed = None;
                     }
@@ -149,6 +150,7 @@ impl World {
     }
 
     fn step(&mut self, op: Op) -> Law {
+        self.model().unsaid = false;
         match op {
             Op::Kill => return self.restart(self.disk.kill(), true),
             Op::Power(n) => {

@@ -119,10 +119,10 @@ impl Run {
 
     /// Makes all cuts of one moment.
     fn cut(&self, disk: &Disk, number: u64, model: &Model) {
-        let kill = std::iter::once(How::Kill);
+        let kill = (!model.unsaid).then_some(How::Kill);
         let seed = mix(self.job.setup.seed ^ number);
         let keeps = keeps(disk.loose(), &self.job.effort, &self.job.setup, seed);
-        for how in kill.chain(keeps.into_iter().map(How::Power)) {
+        for how in kill.into_iter().chain(keeps.into_iter().map(How::Power)) {
             if self.stop.load(Ordering::Relaxed) || self.tally.over() {
                 return;
             }

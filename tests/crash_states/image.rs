@@ -152,7 +152,8 @@ impl Image {
             }
             let behind = without_zeros(&bytes[used..]);
             chain.bytes_behind += behind.len() as u64;
-            tails.push(&bytes[used..]);
+            // What a block shows of a file that was replaced is not what was cut here.
+            tails.push((&bytes[used..], base));
             let whole = broken && batches.is_empty();
             if whole || !behind.is_empty() {
                 let name = format!("{:020}-{base:020}.aside", chain.end);
@@ -166,7 +167,8 @@ impl Image {
             broken |= !behind.is_empty();
         }
         let end = chain.end;
-        chain.records_behind = tails.into_iter().map(|tail| records_in(tail, id, end)).sum();
+        let records = |(tail, from): (&[u8], i64)| records_in(tail, id, from.max(end));
+        chain.records_behind = tails.into_iter().map(records).sum();
         chain
     }
 }

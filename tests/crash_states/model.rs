@@ -108,6 +108,9 @@ pub(crate) struct Model {
     pub(crate) closed: bool,
     /// A sync has failed under the log that is open.
     pub(crate) sync_failed: bool,
+    /// A sync of a segment failed in the call under way, which may not yet have left word of that:
+    /// a process that is killed in between writes in place what the device may keep nothing of.
+    pub(crate) unsaid: bool,
     /// The device may have lost what it was said to hold: nothing is known of the clean mark.
     pub(crate) faulty: bool,
 }
@@ -125,6 +128,7 @@ impl Model {
             followers: Vec::new(),
             closed: false,
             sync_failed: false,
+            unsaid: false,
             faulty: false,
         }
     }

@@ -262,10 +262,9 @@ fn a_batch_over_lost_offsets_has_no_time() {
 #[test]
 fn only_what_was_not_durable_is_written_again() {
     let big = || options(IoMode::Mapped).segment_bytes(1 << 20);
-    // Records that were durable, left, and appended behind them; and how many writes are due. That
-    // from the start of the file on may be empty.
+    // Records that were durable, left, and appended behind them; and how many writes are due.
     for (durable, left, more, writes) in
-        [(0, 128, 0, 2), (0, 129, 0, 3), (0, 7, 0, 1), (200, 1, 0, 2), (0, 1, 200, 1)]
+        [(0, 128, 0, 2), (0, 129, 0, 3), (0, 7, 0, 1), (200, 1, 0, 1), (0, 1, 200, 1)]
     {
         let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
         let log = filled(&script, &tmp.path().join("a"), big(), durable);
