@@ -191,7 +191,8 @@ impl Model {
             }
             take(u64::from(follower.synced > 0) | u64::from(follower.pending.is_some()) << 1);
         }
-        take(u64::from(self.closed) | u64::from(self.faulty) << 1);
+        let flags = [self.closed, self.faulty, self.unsaid];
+        take(flags.iter().fold(0, |bits, flag| bits << 1 | u64::from(*flag)));
         hash
     }
 }
