@@ -6,7 +6,7 @@
 
 # The tests with many threads, and those that follow, map, fork and close.
 sanitizers_programs=(--test archive --test follow --test log --test retention --test store)
-sanitizers_tests=(concurrency:: background:: api_lifecycle:: consumers:: logs:: live:: live_budget:: store::)
+sanitizers_tests=(concurrency:: background:: api_lifecycle:: consumers:: logs:: reader:: live_budget:: store::)
 
 sanitizers_cargo_test() { # TARGET ARGUMENT..., with what it says at the end of two files
   cargo +nightly test -Zbuild-std --all-features --target "$@" >>"$scratch/out" 2>>"$scratch/told"
