@@ -256,7 +256,8 @@ impl Inner {
         }
         self.change_state(|state| {
             state.recovery_point = state.recovery_point.max(covered.end);
-            state.sync_failed = false;
+            // The word of a thread whose sync failed since stays: the failure comes before it.
+            state.sync_failed = self.has_failed();
             // What they protect is on the device now, and nothing rewrites it any more.
             state.tails.retain(|tail| !tail.is_before(covered.active.base, covered.position));
             Ok(((), true))

@@ -132,10 +132,12 @@ fn open_locked(
 }
 
 /// Tells the next open of a sync that failed in this one's recovery: the kernel says it once. Best
-/// effort, as [`Inner::leave_word`].
+/// effort, as [`Inner::leave_word`]. A read that failed has the same kind, and costs the next open
+/// a copy that was not needed.
 #[cold]
 fn leave_word(env: &Env, loaded: &Loaded<State>, error: &Error) {
-    if let (Some(state), ErrorKind::Io) = (&loaded.state, error.kind()) {
+    let unsaid = loaded.state.as_ref().filter(|state| !state.sync_failed);
+    if let (Some(state), ErrorKind::Io) = (unsaid, error.kind()) {
         let state = State { sync_failed: true, ..state.clone() };
         let _ = Checkpoint::open(env, loaded, &state).and_then(|mut file| file.write(env, &state));
     }

@@ -1,22 +1,12 @@
 //! The example `archive`, run as a program: what it says, twice.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::util::{Place, numbered::bases, scratch};
 
-/// The built example, beside the directory this test was built into. `cargo test` builds it too,
-/// `cargo test --test NAME` does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let file = format!("archive{}", std::env::consts::EXE_SUFFIX);
-    let path = test.parent().unwrap().parent().unwrap().join("examples").join(file);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
-}
-
 fn run(dir: &Path) -> Vec<String> {
-    let output = Command::new(example()).arg(dir).output().unwrap();
+    let output = Command::new(crate::util::example("archive")).arg(dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }

@@ -151,7 +151,7 @@ fn a_fifo_is_refused_at_once() {
     let tmp = tempfile::tempdir().unwrap();
     let fifo = tmp.path().join("fifo.log");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let mut child = Command::new(example("dump"))
+    let mut child = Command::new(crate::util::example("dump"))
         .arg(&fifo)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -179,17 +179,7 @@ fn no_argument_is_status_2_with_the_usage() {
 }
 
 fn dump(paths: &[&Path]) -> Output {
-    Command::new(example("dump")).args(paths).output().unwrap()
-}
-
-/// The built example, beside the directory this test was built into. `cargo test` builds it too,
-/// `cargo test --test NAME` does not.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    let path = test.parent().unwrap().parent().unwrap().join("examples").join(file);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
+    Command::new(crate::util::example("dump")).args(paths).output().unwrap()
 }
 
 /// The segment files of all vectors.

@@ -17,7 +17,7 @@ struct Follow {
 
 impl Follow {
     fn start(dir: &Path, options: &[&str]) -> Follow {
-        let mut command = Command::new(example("follow"));
+        let mut command = Command::new(util::example("follow"));
         command.arg(dir).args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
@@ -44,16 +44,6 @@ impl Follow {
         assert!(output.status.success(), "{said}");
         said
     }
-}
-
-/// The built example, beside the directory this test was built into. `cargo test` builds it too,
-/// `cargo test --test NAME` does not.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    let path = test.parent().unwrap().parent().unwrap().join("examples").join(file);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
 }
 
 #[test]
@@ -140,7 +130,7 @@ fn segment(dir: &Path) -> PathBuf {
 #[test]
 fn wrong_arguments_are_status_2_and_a_damaged_log_is_told() {
     for wrong in [&["--from"][..], &["--from", "x"], &["--colour"], &["one", "two"], &[]] {
-        let output = Command::new(example("follow")).args(wrong).output().unwrap();
+        let output = Command::new(util::example("follow")).args(wrong).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("usage: follow DIR"));
     }
@@ -160,6 +150,6 @@ fn wrong_arguments_are_status_2_and_a_damaged_log_is_told() {
     assert_eq!(said.lines().count(), 1, "{said}");
     let missing = dir.path().join("no log here");
     fs::write(&missing, "x").unwrap();
-    let output = Command::new(example("follow")).arg(&missing).output().unwrap();
+    let output = Command::new(util::example("follow")).arg(&missing).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
 }

@@ -5,7 +5,7 @@ mod proof;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -313,7 +313,7 @@ fn failure(records: &[NewRecord<'static>], source: Option<&Log>) -> String {
 }
 
 fn start(dir: &Path, options: &[&str], input: Stdio) -> Child {
-    let mut command = Command::new(example("store_and_forward"));
+    let mut command = Command::new(crate::util::example("store_and_forward"));
     command.arg("--dir").arg(dir).args(options);
     command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -329,16 +329,6 @@ fn finish(mut child: Child) -> Output {
         thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().unwrap()
-}
-
-/// The built example, beside the directory this test was built into. `cargo test` builds it too,
-/// `cargo test --test NAME` does not.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
-    let path = test.parent().unwrap().parent().unwrap().join("examples").join(file);
-    assert!(path.exists(), "{} is missing: cargo build --examples --all-features", path.display());
-    path
 }
 
 fn between(output: &Output, before: &str, after: &str) -> String {

@@ -4,21 +4,14 @@
 use std::fs;
 use std::time::Duration;
 
-use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Store, StoreOptions};
+use forebay::{ErrorKind, IoMode, Store, StoreOptions};
 
+use crate::small;
 use crate::util::place::{Ground, Place, ways};
 use crate::util::{self, all_texts, kind};
 
-fn logs(mode: IoMode) -> LogOptions {
-    Log::options()
-        .io_mode(mode)
-        .segment_bytes(16 << 10)
-        .max_batch_bytes(4 << 10)
-        .flush(FlushPolicy::Manual)
-}
-
 fn options(mode: IoMode) -> StoreOptions {
-    Store::options().logs(logs(mode)).reserve_bytes(16 << 10)
+    Store::options().logs(small(mode)).reserve_bytes(16 << 10)
 }
 
 /// A store of three logs, closed.
@@ -165,7 +158,7 @@ fn a_log_that_is_brought_from_elsewhere_is_taken_in_without_getting_older() {
         let place = ground.place();
         filled(&place, mode);
         let other = ground.place();
-        let alone = other.open_below("moved-0", logs(mode)).unwrap();
+        let alone = other.open_below("moved-0", small(mode)).unwrap();
         alone.append("from elsewhere").unwrap();
         let id = alone.id();
         alone.close().unwrap();

@@ -1,25 +1,16 @@
 //! A store's budget is never exceeded, and who gives way is decided by policy and priority.
 
-use forebay::{
-    ErrorKind, FlushPolicy, IoMode, Log, LogOptions, OffsetSpec, OnFull, Store, StoreOptions,
-};
+use forebay::{ErrorKind, IoMode, Log, OffsetSpec, OnFull, Store, StoreOptions};
 
+use crate::small;
 use crate::util::kind;
 use crate::util::numbered::{kilobyte, numbers_of};
 use crate::util::place::ways;
 
 const BUDGET: u64 = 1 << 20;
 
-fn logs(mode: IoMode) -> LogOptions {
-    Log::options()
-        .io_mode(mode)
-        .segment_bytes(16 << 10)
-        .max_batch_bytes(4 << 10)
-        .flush(FlushPolicy::Manual)
-}
-
 fn options(mode: IoMode) -> StoreOptions {
-    Store::options().budget_bytes(BUDGET).reserve_bytes(32 << 10).logs(logs(mode))
+    Store::options().budget_bytes(BUDGET).reserve_bytes(32 << 10).logs(small(mode))
 }
 
 #[test]
@@ -27,7 +18,7 @@ fn logs_that_may_drop_share_the_budget_and_the_oldest_goes_first() {
     for (mode, ground) in ways() {
         let place = ground.place();
         let open = || {
-            let logs = logs(mode).on_full(OnFull::DropOldest);
+            let logs = small(mode).on_full(OnFull::DropOldest);
             place.open_store(options(mode).logs(logs).max_open_logs(4)).unwrap()
         };
         let store = open();
@@ -57,7 +48,7 @@ fn logs_that_may_drop_share_the_budget_and_the_oldest_goes_first() {
 fn the_lower_priority_gives_way_and_never_the_higher() {
     for (mode, ground) in ways() {
         let place = ground.place();
-        let drops = |priority| logs(mode).on_full(OnFull::DropOldest).priority(priority);
+        let drops = |priority| small(mode).on_full(OnFull::DropOldest).priority(priority);
         let store = place
             .open_store(options(mode).log("debug", drops(10)).log("alarm", drops(200)))
             .unwrap();
@@ -81,7 +72,7 @@ fn who_must_not_drop_is_refused_and_loses_nothing_to_others() {
     for (mode, ground) in ways() {
         let place = ground.place();
         let store = place
-            .open_store(options(mode).log("cheap", logs(mode).on_full(OnFull::DropOldest)))
+            .open_store(options(mode).log("cheap", small(mode).on_full(OnFull::DropOldest)))
             .unwrap();
         let strict = store.log("strict").unwrap();
         let mut next = 0;
@@ -157,7 +148,7 @@ fn a_store_that_cannot_work_with_its_bounds_is_refused_by_name() {
         if mode == IoMode::Mapped {
             refused(options(mode).max_mapped_bytes(1000), "max_mapped_bytes is 1000");
         }
-        refused(options(mode).logs(logs(mode).segment_bytes(7)), "segment_bytes is 7");
-        refused(options(mode).log("a", logs(mode).segment_bytes(7)), "segment_bytes is 7");
+        refused(options(mode).logs(small(mode).segment_bytes(7)), "segment_bytes is 7");
+        refused(options(mode).log("a", small(mode).segment_bytes(7)), "segment_bytes is 7");
     }
 }

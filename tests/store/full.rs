@@ -4,23 +4,13 @@
 use std::time::Duration;
 
 use forebay::simulation::{Disk, Keep, Profile};
-use forebay::{
-    ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, OnFull, Store,
-    StoreOptions,
-};
+use forebay::{ErrorKind, IoMode, Log, Offset, OffsetSpec, OnFull, Store, StoreOptions};
 
+use crate::small;
 use crate::util::MODES;
 
-fn logs(mode: IoMode) -> LogOptions {
-    Log::options()
-        .io_mode(mode)
-        .segment_bytes(16 << 10)
-        .max_batch_bytes(4 << 10)
-        .flush(FlushPolicy::Manual)
-}
-
 fn options(mode: IoMode) -> StoreOptions {
-    Store::options().logs(logs(mode)).reserve_bytes(64 << 10).max_open_logs(3)
+    Store::options().logs(small(mode)).reserve_bytes(64 << 10).max_open_logs(3)
 }
 
 /// Appends until the disk is full; how many records are in each of four logs.
@@ -124,7 +114,7 @@ fn logs_that_drop_go_on_for_ever_on_a_full_disk_and_count_what_they_drop() {
     for mode in MODES {
         let disk = Disk::new(Profile::default());
         disk.set_space(Some(1 << 20));
-        let drops = options(mode).logs(logs(mode).on_full(OnFull::DropOldest));
+        let drops = options(mode).logs(small(mode).on_full(OnFull::DropOldest));
         let store = drops.open_on(&disk, "/store").unwrap();
         let mut ends = [0; 5];
         for number in 0..4000 {

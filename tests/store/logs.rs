@@ -3,20 +3,12 @@
 use std::time::Duration;
 
 use forebay::{
-    ErrorKind, FlushPolicy, IoMode, Log, LogOptions, NewRecord, Offset, OffsetSpec, OnFull, Store,
-    StoreOptions,
+    ErrorKind, FlushPolicy, IoMode, NewRecord, Offset, OffsetSpec, OnFull, Store, StoreOptions,
 };
 
+use crate::small;
 use crate::util::place::{Place, ways};
 use crate::util::{self, all_texts, kind};
-
-fn small(mode: IoMode) -> LogOptions {
-    Log::options()
-        .io_mode(mode)
-        .segment_bytes(16 << 10)
-        .max_batch_bytes(4 << 10)
-        .flush(FlushPolicy::Manual)
-}
 
 fn options(mode: IoMode) -> StoreOptions {
     Store::options().logs(small(mode)).reserve_bytes(16 << 10)

@@ -21,3 +21,14 @@ mod process;
 mod util;
 #[cfg(feature = "simulation")]
 mod whole_sync;
+
+use forebay::{FlushPolicy, IoMode, Log, LogOptions};
+
+/// Logs of small segments, flushed by hand.
+fn small(mode: IoMode) -> LogOptions {
+    Log::options()
+        .io_mode(mode)
+        .segment_bytes(16 << 10)
+        .max_batch_bytes(4 << 10)
+        .flush(FlushPolicy::Manual)
+}

@@ -283,3 +283,13 @@ pub(crate) fn ten_in(mode: IoMode, place: &Place) -> Log {
 pub(crate) fn poll_text(consumer: &mut Consumer) -> Option<Vec<String>> {
     consumer.poll(Duration::ZERO).unwrap().map(|batch| texts(&batch))
 }
+
+/// The built example, beside the directory this test was built into. `cargo test` builds it too,
+/// `cargo test --test NAME` does not.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = test.parent().unwrap().parent().unwrap().join("examples").join(file);
+    assert!(path.exists(), "{} is missing: cargo build --examples --all-features", path.display());
+    path
+}

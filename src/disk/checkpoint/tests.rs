@@ -11,24 +11,12 @@ use crate::codec::seal::Seal;
 use crate::disk::meta::Meta;
 use crate::disk::names;
 use crate::disk::state::{ConsumerState, TailCopy};
-use crate::sys::OsStorage;
 use crate::words::limits::CHECKPOINT_FILE_BYTES_MAX;
 use crate::words::log_id::LogId;
 use crate::words::offset::Offset;
 
 fn env(dir: &Path, mapped: bool) -> Env {
-    Env {
-        storage: Arc::new(OsStorage),
-        dir: dir.to_path_buf(),
-        names: None,
-        seal: Seal::NONE,
-        mapped,
-        segment_bytes: 1 << 20,
-        index_interval_bytes: 4096,
-        torn_bytes: None,
-        memory_bounded: false,
-        written: Default::default(),
-    }
+    Env { seal: Seal::NONE, ..crate::disk::segment::tests::env(dir, mapped) }
 }
 
 fn state(recovery_point: i64) -> State {

@@ -421,14 +421,19 @@ impl State {
     /// Blocks that were never written before stay marked so: ext4 takes the mark from the pages in
     /// the cache when it begins to write them, and from the blocks only behind a write that worked.
     pub(super) fn drop_dirty(&mut self, number: u64) {
-        let written = self.changes.iter().filter_map(|change| match change {
-            Change::Bytes { inode, at, .. } if *inode == number => Some(at / PAGE),
-            _ => None,
-        });
-        let written: Vec<usize> = written.collect();
-        let Ok(inode) = self.inode(number) else { return };
-        let first = written.into_iter().filter(|page| !inode.device.has_data(*page));
-        inode.refused.extend(first);
+        let State { inodes, changes, .. } = self;
+        let Some(inode) = inodes.get_mut(&number) else { return };
+        for change in changes.iter() {
+            match change {
+                Change::Bytes { inode: of, at, .. } if *of == number => {
+                    let page = at / PAGE;
+                    if !inode.device.has_data(page) {
+                        inode.refused.insert(page);
+                    }
+                }
+                _ => {}
+            }
+        }
         inode.base = Arc::clone(&inode.cache);
         inode.diverged = true;
         inode.dirty.clear();
