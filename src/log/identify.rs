@@ -30,7 +30,7 @@ pub(super) fn identify(
         Found::Whole(meta) => Some(meta),
         Found::Nothing | Found::Damaged => None,
     };
-    let kept = loaded.state.as_ref().map(|state| state.meta);
+    let kept = loaded.state.as_ref().map(|state| (state.meta, state.recovery_point));
     let whose = decide(env, found, kept, bases)?;
     if whose.foreign_checkpoint {
         loaded.state = None;
@@ -74,15 +74,16 @@ pub(super) struct Whose {
     pub(super) seal_lost: bool,
 }
 
-/// Changes nothing. `found` is from `log.meta`, `kept` from the checkpoint; either may have been
-/// brought from elsewhere, and so may a segment: most of the batches decide.
+/// Changes nothing. `found` is from `log.meta`, `kept` from the checkpoint, with its recovery point;
+/// either may have been brought from elsewhere, and so may a segment: most of the batches decide.
 pub(super) fn decide(
     env: &Env,
     found: Option<Meta>,
-    kept: Option<Meta>,
+    kept: Option<(Meta, Offset)>,
     bases: &[Offset],
 ) -> Result<Whose> {
     let whose = |meta, foreign_checkpoint| Whose { meta, foreign_checkpoint, seal_lost: false };
+    let (kept, recovery_point) = kept.unzip();
     let both = found.zip(kept).filter(|(found, kept)| found.log_id != kept.log_id);
     let (meta, foreign_checkpoint) = match both {
         Some((found, kept)) => {
@@ -97,7 +98,9 @@ pub(super) fn decide(
             None => return Ok(whose(None, false)),
         },
     };
-    if !meta.seal || !is_anothers(env, bases, &meta, found.is_some() && kept.is_some())? {
+    let agreed = found.and(recovery_point);
+    let agreed = agreed.map(|point| if foreign_checkpoint { Offset::MAX } else { point });
+    if !meta.seal || !is_anothers(env, bases, &meta, agreed)? {
         return Ok(whose(Some(meta), foreign_checkpoint));
     }
     // An id that only a foreign checkpoint vouches for is not taken.
@@ -106,8 +109,9 @@ pub(super) fn decide(
 }
 
 /// Whether the segments hold batches, but none that this log has sealed. Against two files that
-/// `agree` one batch is not enough: its seal may be damaged.
-fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> Result<bool> {
+/// `agreed` one batch is not enough, for its seal may be damaged; and none counts above their
+/// recovery point, where blocks may lie that a deleted log had before.
+fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agreed: Option<Offset>) -> Result<bool> {
     let seal = Seal::of(meta.log_id);
     // The last ones first: of the log's own, one is enough.
     for &base in bases.iter().rev() {
@@ -115,10 +119,10 @@ fn is_anothers(env: &Env, bases: &[Offset], meta: &Meta, agree: bool) -> Result<
             return Ok(false);
         }
     }
-    let enough = if agree { 2 } else { 1 };
+    let (enough, below) = agreed.map_or((1, Offset::MAX), |recovery_point| (2, recovery_point));
     let mut whole = 0;
-    for &base in bases {
-        whole += count_whole(env, base, &Seal::NONE, enough)?;
+    for &base in bases.iter().filter(|base| **base < below) {
+        whole += count_whole_below(env, base, &Seal::NONE, enough, below)?;
     }
     Ok(whole >= enough)
 }
@@ -144,6 +148,17 @@ fn sealed(env: &Env, bases: &[Offset], meta: &Meta) -> Result<usize> {
 /// How many whole batches under a seal a segment holds, counted up to `enough`. What cannot be read
 /// says nothing of whose it is: that is an error.
 pub(super) fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -> Result<usize> {
+    count_whole_below(env, base, seal, enough, Offset::MAX)
+}
+
+/// [`count_whole`] of the batches that begin below an offset.
+fn count_whole_below(
+    env: &Env,
+    base: Offset,
+    seal: &Seal,
+    enough: usize,
+    below: Offset,
+) -> Result<usize> {
     let data = match SegmentData::open_sealed(env, base) {
         Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(0),
         opened => opened?,
@@ -152,6 +167,7 @@ pub(super) fn count_whole(env: &Env, base: Offset, seal: &Seal, enough: usize) -
     let mut count = 0;
     while count < enough {
         match walker.next(&data, seal)? {
+            Step::Batch(batch) if batch.header.base_offset >= below.get() => break,
             Step::Batch(_) => count += 1,
             Step::Damage(_) if walker.resync(&data, seal, Offset::MAX)?.is_some() => {}
             Step::Damage(_) | Step::End => break,

@@ -90,7 +90,7 @@ pub(super) fn identify(
         Found::Whole(meta) => Some(meta),
         Found::Nothing | Found::Damaged => None,
     };
-    let whose = decide(env, found, kept.map(|state| state.meta), bases)?;
+    let whose = decide(env, found, kept.map(|state| (state.meta, state.recovery_point)), bases)?;
     let Some(meta) = whose.meta else { return Ok((None, Seal::NONE, whose.foreign_checkpoint)) };
     let seal = if meta.seal { Seal::of(meta.log_id) } else { Seal::NONE };
     Ok((Some(meta.log_id), seal, whose.foreign_checkpoint))

@@ -42,7 +42,7 @@ fn of_two_logs_the_one_with_more_segments_owns_the_directory() {
             std::fs::write(own.path().join(name), bytes).unwrap();
             bases.push(Offset::new(base));
         }
-        let whose = decide(&env(own.path()), Some(a), Some(b), &bases).unwrap();
+        let whose = decide(&env(own.path()), Some(a), Some((b, Offset::MAX)), &bases).unwrap();
         let owner = whose.meta.unwrap().log_id;
         assert_eq!(owner == b.log_id, is_kepts, "{mixed}");
         assert_eq!((whose.foreign_checkpoint, whose.seal_lost), (!is_kepts, false), "{mixed}");
@@ -50,16 +50,22 @@ fn of_two_logs_the_one_with_more_segments_owns_the_directory() {
 }
 
 /// One batch of another log speaks against one file, and not against two that agree: its seal may
-/// be damaged. Batches are counted to what is asked for, and what is no segment has none.
+/// be damaged. Nor do any above their recovery point: blocks that a deleted log had before may lie
+/// there. Batches are counted to what is asked for, and what is no segment has none.
 #[test]
 fn one_foreign_batch_does_not_outweigh_two_files_that_agree() {
     let tmp = tempfile::tempdir().unwrap();
     let (a, b) = (closed(&tmp.path().join("a"), 1), closed(&tmp.path().join("b"), 4));
     let (env, bases) = (env(&tmp.path().join("a")), [Offset::ZERO]);
-    assert!(!decide(&env, Some(b), Some(b), &bases).unwrap().seal_lost);
+    let b_to = |point| Some((b, Offset::new(point)));
+    assert!(!decide(&env, Some(b), b_to(9), &bases).unwrap().seal_lost);
     assert!(decide(&env, Some(b), None, &bases).unwrap().seal_lost);
     assert!(!decide(&env, Some(a), None, &bases).unwrap().seal_lost);
     let env = super::recovery::env(&tmp.path().join("b"));
+    for (point, is_lost) in [(0, false), (1, false), (2, true), (4, true)] {
+        let agreed = Some((a, Offset::new(point)));
+        assert_eq!(decide(&env, Some(a), agreed, &bases).unwrap().seal_lost, is_lost, "{point}");
+    }
     let seal = Seal::of(b.log_id);
     let counted = [1, 3, 9].map(|enough| count_whole(&env, Offset::ZERO, &seal, enough).unwrap());
     assert_eq!(counted, [1, 3, 4]);
@@ -188,7 +194,9 @@ fn a_log_without_seals_is_known_by_its_batches() {
     let dir = tmp.path().join("mixed");
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join(FIRST), batch(0, &Seal::NONE)).unwrap();
-    let whose = |found, kept| decide(&env(&dir), Some(found), Some(kept), &[Offset::ZERO]).unwrap();
+    let whose = |found, kept| {
+        decide(&env(&dir), Some(found), Some((kept, Offset::MAX)), &[Offset::ZERO]).unwrap()
+    };
     assert_eq!(whose(own, b).meta, Some(own));
     assert_eq!(whose(b, own).meta, Some(own));
     assert_eq!((whose(own, b).foreign_checkpoint, whose(b, own).foreign_checkpoint), (true, false));
