@@ -47,10 +47,11 @@ pub(super) fn identify(
             let id = storage
                 .random()
                 .map_err(|error| Error::io("cannot get random bytes for a log id", dir, error))?;
-            report.seal_lost = !bases.is_empty();
+            // A power cut while the log was made leaves segments without a batch.
+            report.seal_lost = holds_batches(env, bases)?;
             report.created = bases.is_empty();
             sync_name_of(storage, dir)?;
-            let (log_id, seal) = (LogId::from_bytes(id), bases.is_empty());
+            let (log_id, seal) = (LogId::from_bytes(id), !report.seal_lost);
             let meta = Meta { log_id, seal, source: options.mirror_of, store };
             write_meta(env, meta)?;
             meta
@@ -133,6 +134,16 @@ pub(super) fn write_meta(env: &Env, meta: Meta) -> Result<()> {
     env.written.sync(1);
     env.written.sync(0);
     Ok(())
+}
+
+/// Whether a segment holds a whole batch of whatever log.
+fn holds_batches(env: &Env, bases: &[Offset]) -> Result<bool> {
+    for &base in bases {
+        if count_whole(env, base, &Seal::NONE, 1)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How many segments hold a batch that this log has sealed.
