@@ -88,12 +88,16 @@ impl Image {
         slot.clean && there == Some((slot.last.0, slot.last.1))
     }
 
-    /// Whether they are as that close left them, indexes included: then nothing has to be read.
+    /// Whether they are as that close left them, indexes included: then nothing has to be read. Where
+    /// there was no room for them they are not there.
     pub(crate) fn is_clean(&self, slot: &Slot) -> bool {
         let Some((name, _)) = self.segment_names().pop() else { return false };
         let indexes = ["index", "timeindex"].map(|kind| name.replace("log", kind));
-        let indexes = indexes.map(|name| self.files.get(&name).cloned().unwrap_or_default());
-        self.is_closed(slot) && crc(&CRC_32, &indexes.concat()) == slot.last.2
+        let [Some(index), Some(times)] = indexes.map(|name| self.files.get(&name)) else {
+            return false;
+        };
+        let found = [index.as_slice(), times].concat();
+        self.is_closed(slot) && crc(&CRC_32, &found) == slot.last.2
     }
 
     /// Puts back what the slot has copies of, as a recovery does where nothing was closed; how many

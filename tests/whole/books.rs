@@ -9,6 +9,7 @@ use super::model::{Batch, Content, Follower, Model};
 use super::rules::{NAMES, UPLINK, budget, may_start};
 use super::script::Ground;
 use super::words::mix;
+use super::work::CONSUMERS;
 
 /// Whether a log is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +179,11 @@ impl Book {
             if let Some(follower) = self.model.follower(name) {
                 follower.commits.push(*committed);
                 follower.pending = None;
+            } else if let Some((name, durable)) = CONSUMERS.into_iter().find(|one| one.0 == name) {
+                // Its deletion did not survive.
+                let commits = vec![*committed];
+                let back = Follower { name, durable, commits, synced: 0, pending: None };
+                self.model.followers.push(back);
             }
         }
         self.model.followers.retain(|one| commits.iter().any(|(name, _)| name == one.name));

@@ -19,7 +19,7 @@ const SHAPES: [(usize, usize); 8] =
     [(1, 40), (3, 900), (2, 1700), (1, 1000), (5, 200), (1, 0), (2, 3000), (7, 70)];
 
 /// The consumers of a log: names, and whether they see only durable records.
-const CONSUMERS: [(&str, bool); 2] = [("w", false), ("d", true)];
+pub(crate) const CONSUMERS: [(&str, bool); 2] = [("w", false), ("d", true)];
 
 impl World {
     pub(crate) fn work(&mut self, op: &Op) -> Law {
