@@ -52,6 +52,9 @@ struct Parts {
     file: Checkpoint<StoreState>,
     /// The state was changed since it was written.
     unsaved: bool,
+    /// Logs that were noted, and how many of these a sync has covered.
+    noted: u64,
+    synced: u64,
 }
 
 /// How the store's own files are reached.
@@ -131,7 +134,7 @@ impl Durable {
         let mut file = Checkpoint::open(&env, &loaded, &state)?;
         file.write(&env, &state)?;
         let since = (storage.now_mono(), Wear::of(state.payload_bytes, (state.device_bytes, 0)));
-        let parts = Mutex::new(Parts { state, file, unsaved: false });
+        let parts = Mutex::new(Parts { state, file, unsaved: false, noted: 0, synced: 0 });
         Ok(Durable { env, parts, syncing: Mutex::new(()), since })
     }
 
@@ -151,19 +154,26 @@ impl Durable {
     /// Before a log that takes so much may change: its bytes are not among those that are known any
     /// more, whatever happens now. Blocks for a sync.
     pub(super) fn enter(&self, dir_name: &str, bytes: u64) -> Result<()> {
-        {
+        let noted = {
             let mut parts = self.parts.lock();
-            let Parts { state, file, unsaved } = &mut *parts;
-            if !state.note_changing(dir_name) {
+            let Parts { state, file, unsaved, noted, synced } = &mut *parts;
+            // If it cannot be written, the log stays noted: nothing is taken for known that is not.
+            // That it is noted says nothing of the device then.
+            if state.note_changing(dir_name) {
+                state.closed_bytes = state.closed_bytes.saturating_sub(bytes);
+                *unsaved = true;
+                *noted += 1;
+            } else if synced == noted {
                 return Ok(());
             }
-            state.closed_bytes = state.closed_bytes.saturating_sub(bytes);
-            // If it cannot be written, the log stays noted: nothing is taken for known that is not.
-            *unsaved = true;
             file.write(&self.env, state)?;
             *unsaved = false;
-        }
-        self.sync()
+            *noted
+        };
+        self.sync()?;
+        let mut parts = self.parts.lock();
+        parts.synced = parts.synced.max(noted);
+        Ok(())
     }
 
     /// A log was closed, and takes so much from now on.
@@ -206,7 +216,7 @@ impl Durable {
     pub(super) fn save(&self, clock: &LogClock) -> Result<()> {
         {
             let mut parts = self.parts.lock();
-            let Parts { state, file, unsaved } = &mut *parts;
+            let Parts { state, file, unsaved, .. } = &mut *parts;
             if !*unsaved {
                 return Ok(());
             }
