@@ -57,8 +57,9 @@ impl Store {
         self.inner.maintain()
     }
 
-    /// Makes every record that was appended to any log before this call survive a power cut. Above
-    /// 32 logs with something to flush, the filesystem is synced once instead.
+    /// Makes every record that was appended to any log before this call survive a power cut; but
+    /// what a killed process had left in a log is flushed once the log is opened. Above 32 logs with
+    /// something to flush, the filesystem is synced once instead.
     ///
     /// # Errors
     /// The first error, when all were tried; a log whose sync failed is poisoned, and if that was

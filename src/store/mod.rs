@@ -208,7 +208,8 @@ impl Store {
     }
 
     /// Closes all logs and the store, for all handles: their later calls say
-    /// [`Closed`](ErrorKind::Closed). What was appended is durable when it returns.
+    /// [`Closed`](ErrorKind::Closed). What was appended is durable when it returns; in a log that a
+    /// killed process had left, and that was not opened since, only what that one had flushed.
     ///
     /// Dropping the last handle of the store and of its logs does the same, but cannot report an
     /// error. Closing a closed store does nothing.

@@ -40,6 +40,8 @@ pub(crate) struct Book {
     pub(crate) blurred: bool,
     /// What the uplink's committed offset may be.
     pub(crate) linked: BTreeSet<i64>,
+    /// A killed process had it open, and nobody since: no flush or close of the store covers it.
+    pub(crate) unopened: bool,
     /// Consumers that were deleted, which a power cut may bring back.
     left: BTreeMap<&'static str, Vec<i64>>,
 }
@@ -55,6 +57,7 @@ impl Book {
             thinned_below: 0,
             blurred: false,
             linked: BTreeSet::new(),
+            unopened: false,
             left: BTreeMap::new(),
         }
     }
@@ -169,6 +172,7 @@ impl Book {
         self.born.retain(|(of, _)| *of <= end);
         self.blurred = false;
         self.there = There::Yes;
+        self.unopened = kill;
         let uplink = commits.iter().find(|(name, _)| name == UPLINK);
         if !kill {
             self.linked.clear();
@@ -189,8 +193,14 @@ impl Book {
         self.model.followers.retain(|one| commits.iter().any(|(name, _)| name == one.name));
     }
 
+    /// Whether a flush or a close of the whole store makes it durable.
+    pub(crate) fn is_covered(&self) -> bool {
+        self.there == There::Yes && !self.unopened
+    }
+
     fn obligations(&self) -> u64 {
-        let there = self.there as u64 | u64::from(self.blurred) << 4 | self.life << 8;
+        let flags = u64::from(self.blurred) << 4 | u64::from(self.unopened) << 5;
+        let there = self.there as u64 | flags | self.life << 8;
         let linked = self.linked.iter().fold(0, |hash, one| mix(hash ^ *one as u64));
         mix(self.model.obligations() ^ mix(there ^ mix(linked ^ self.thinned_below as u64)))
     }

@@ -328,7 +328,7 @@ impl World {
         });
         match store.log(NAMES[at]) {
             Ok(log) => {
-                self.book(at, |book| book.there = There::Yes);
+                self.book(at, |book| (book.there, book.unopened) = (There::Yes, false));
                 self.observe(at, &log)?;
                 Ok(Some(log))
             }

@@ -143,7 +143,7 @@ impl World {
         let Some(store) = self.store.clone() else { return Ok(()) };
         match store.flush() {
             Ok(()) => {
-                for book in self.books().logs.iter_mut().filter(|book| book.there == There::Yes) {
+                for book in self.books().logs.iter_mut().filter(|book| book.is_covered()) {
                     book.model.durable = book.model.end();
                 }
                 Ok(())
@@ -375,7 +375,7 @@ impl World {
         let Some(store) = self.store.take() else { return Ok(()) };
         match store.close() {
             Ok(()) => {
-                for book in self.books().logs.iter_mut().filter(|book| book.there == There::Yes) {
+                for book in self.books().logs.iter_mut().filter(|book| book.is_covered()) {
                     book.settle();
                 }
             }
