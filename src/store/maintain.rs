@@ -58,8 +58,8 @@ impl Store {
     }
 
     /// Makes every record that was appended to any log before this call survive a power cut; but
-    /// what a killed process had left in a log is flushed once the log is opened. Above 32 logs with
-    /// something to flush, the filesystem is synced once instead.
+    /// what a killed process had left in a log is flushed once that log is opened. Above 32 logs
+    /// with something to flush, the filesystem is synced once instead.
     ///
     /// # Errors
     /// The first error, when all were tried; a log whose sync failed is poisoned, and if that was

@@ -88,8 +88,8 @@ impl Image {
         slot.clean && there == Some((slot.last.0, slot.last.1))
     }
 
-    /// Whether they are as that close left them, indexes included: then nothing has to be read. Where
-    /// there was no room for them they are not there.
+    /// Whether they are as that close left them, indexes included: then nothing has to be read.
+    /// Where there was no room for them they are not there.
     pub(crate) fn is_clean(&self, slot: &Slot) -> bool {
         let Some((name, _)) = self.segment_names().pop() else { return false };
         let indexes = ["index", "timeindex"].map(|kind| name.replace("log", kind));
