@@ -75,8 +75,9 @@ pub(super) struct Whose {
     pub(super) seal_lost: bool,
 }
 
-/// Changes nothing. `found` is from `log.meta`, `kept` from the checkpoint, with the recovery point.
-/// Either may have been brought from elsewhere, and so may a segment: most of the batches decide.
+/// Changes nothing. `found` is from `log.meta`, `kept` from the checkpoint, and its recovery point
+/// with it. Either may have been brought from elsewhere, and so may a segment: most of the batches
+/// decide.
 pub(super) fn decide(
     env: &Env,
     found: Option<Meta>,
