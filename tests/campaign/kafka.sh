@@ -1,5 +1,6 @@
-# A real Kafka for the campaigns: one broker (KRaft) from Maven Central, and its tools. Sourced by
-# `run`, which has a scratch directory in `scratch` and a function `die`. Needs Java 17 and Maven.
+# A real Kafka for the campaigns: a broker (KRaft) or three, from Maven Central, and its tools. Seen
+# working with 4.3.1 and 3.9.1; a broker takes 4 to 6 s to start, and 500 MB. Sourced by `run`,
+# which has a scratch directory in `scratch` and a function `die`. Needs Java 17 and Maven.
 
 # kafka_fetch VERSION: the distribution's jars, resolved once by Maven into its own cache.
 kafka_fetch() {
@@ -45,52 +46,184 @@ kafka_tool() {
     -cp "$(cat "$scratch/classpath")" "$@"
 }
 
-# kafka_start: the broker at $kafka_address, its data in $scratch/broker/data. What is there from
-# before stays.
-kafka_start() {
-  local dir=$scratch/broker port=${KAFKA_PORT:-29092} waited
-  kafka_address=127.0.0.1:$port
-  if [[ ! -s $dir/server.properties ]]; then
+# Nodes: $scratch/broker is the only one, or $scratch/broker-1, -2, -3 are a cluster. Each has
+#   data               what the broker stores; it outlives the broker
+#   server.properties  settings; the last line of a key counts
+#   launch             becomes the broker, and writes `pid`: also for who is to start it again
+#   server.log         "Kafka Server started" each time it is ready
+# Ports, from KAFKA_PORT (29092) on, 10 a node: +0 for tools and other nodes, +1 the controller, +2
+# a listener that tells clients to come to +3: whoever stands there is between them and the broker.
+# Further ones are in kafka-secure.sh.
+kafka_ports=${KAFKA_PORT:-29092}
+kafka_format=() # more arguments for the formatting of a node
+
+# kafka_port NODE [WHICH]
+kafka_port() { echo $((kafka_ports + ($1 - 1) * 10 + ${2:-0})); }
+
+# kafka_node NODE NODES [KEY=VALUE...]: the directory of a node that is not there yet.
+kafka_node() {
+  local node=$1 nodes=$2 dir=$scratch/broker port which voters=() replicas=$2 insync=1
+  local plain link told control
+  shift 2
+  if ((nodes > 1)); then dir=$scratch/broker-$node insync=2; fi
+  for which in 0 1 2 3 4 5 6; do
+    port=$(kafka_port "$node" $which)
     if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then die "port $port is in use: KAFKA_PORT"; fi
-    mkdir -p "$dir"
-    cat >"$dir/server.properties" <<CONFIGURATION
+  done
+  for ((which = 1; which <= nodes; which++)); do
+    voters+=("$which@127.0.0.1:$(kafka_port $which 1)")
+  done
+  plain=PLAINTEXT://127.0.0.1:$(kafka_port "$node")
+  control=CONTROLLER://127.0.0.1:$(kafka_port "$node" 1)
+  link=LINK://127.0.0.1:$(kafka_port "$node" 2)
+  told=LINK://127.0.0.1:$(kafka_port "$node" 3)
+  mkdir -p "$dir"
+  cat >"$dir/server.properties" <<CONFIGURATION
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$((port + 1))
-listeners=PLAINTEXT://$kafka_address,CONTROLLER://127.0.0.1:$((port + 1))
-advertised.listeners=PLAINTEXT://$kafka_address
+node.id=$node
+controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
+listeners=$plain,$control,$link
+advertised.listeners=$plain,$told
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,LINK:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs=$dir/data
-default.replication.factor=1
-offsets.topic.replication.factor=1
+default.replication.factor=$replicas
+min.insync.replicas=$insync
+offsets.topic.replication.factor=$replicas
 offsets.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 CONFIGURATION
-    kafka_tool kafka.tools.StorageTool format -c "$dir/server.properties" \
-      -t "$(kafka_tool kafka.tools.StorageTool random-uuid | tail -n 1)" >"$dir/format.out" 2>&1 \
-      || { cat "$dir/format.out" >&2; die "the broker's storage could not be formatted"; }
+  cat >"$dir/launch" <<LAUNCH
+#!/usr/bin/env bash
+echo \$\$ >"$dir/pid"
+exec java -Xmx${KAFKA_HEAP:-512m} -Dkafka.log="$dir/server.log" \
+  -Dlog4j2.configurationFile="$scratch/log4j2.properties" -cp "$(cat "$scratch/classpath")" \
+  kafka.Kafka "$dir/server.properties" </dev/null >>"$dir/server.out" 2>&1
+LAUNCH
+  chmod +x "$dir/launch"
+  if [[ -n $kafka_secured ]]; then kafka_secure_node "$node" "$dir"; fi
+  kafka_set "$dir" "$@"
+  if [[ ! -s $scratch/cluster.id ]]; then
+    kafka_tool kafka.tools.StorageTool random-uuid | tail -n 1 >"$scratch/cluster.id"
   fi
-  : >"$dir/server.log"
-  java -Xmx512m -Dkafka.log="$dir/server.log" \
-    -Dlog4j2.configurationFile="$scratch/log4j2.properties" -cp "$(cat "$scratch/classpath")" \
-    kafka.Kafka "$dir/server.properties" </dev/null >"$dir/server.out" 2>&1 &
-  kafka_pid=$!
+  kafka_tool kafka.tools.StorageTool format -c "$dir/server.properties" \
+    -t "$(cat "$scratch/cluster.id")" "${kafka_format[@]}" >"$dir/format.out" 2>&1 \
+    || { cat "$dir/format.out" >&2; die "the broker's storage could not be formatted"; }
+}
+
+# kafka_set DIR [KEY=VALUE...]: settings of a node, from its next start on.
+kafka_set() {
+  local dir=$1 setting
+  shift
+  for setting in "$@"; do
+    [[ $setting == ?*=* ]] || die "not KEY=VALUE: $setting"
+    echo "$setting" >>"$dir/server.properties"
+  done
+}
+
+# kafka_launch DIR: starts a node, and does not wait until it is ready.
+kafka_launch() {
+  : >"$1/server.log"
+  rm -f "$1/pid"
+  "$1/launch" &
+  disown # nobody has to be told how it ends
+}
+
+# kafka_await DIR: until a node is ready.
+kafka_await() {
+  local dir=$1 waited
   for ((waited = 0; waited < 300; waited++)); do
     if grep -q 'Kafka Server started' "$dir/server.log"; then return; fi
-    kill -0 "$kafka_pid" 2>/dev/null || break
+    if ((waited > 10)) && ! kafka_runs "$dir"; then break; fi
     sleep 0.2
   done
   tail -n 20 "$dir/server.out" "$dir/server.log" >&2
   die "the broker did not start"
 }
 
-# kafka_stop [SIGNAL]: asks the broker to end (TERM), and waits until it has.
+# Whether the broker of this directory runs: its number may be another's by now, or a zombie's.
+kafka_runs() { # DIR
+  local pid
+  pid=$(cat "$1/pid" 2>/dev/null) || return 1
+  grep -qa "$1/server.properties" "/proc/$pid/cmdline" 2>/dev/null
+}
+
+# kafka_start [KEY=VALUE...]: the broker at $kafka_address, its data in $scratch/broker/data. What
+# is there from before stays.
+kafka_start() {
+  local dir=$scratch/broker
+  kafka_address=127.0.0.1:$(kafka_port 1)
+  if [[ -s $dir/launch ]]; then kafka_set "$dir" "$@"; else kafka_node 1 1 "$@"; fi
+  kafka_launch "$dir"
+  kafka_await "$dir"
+}
+
+# kafka_cluster [KEY=VALUE...]: three nodes; each record is on all, and acknowledged by two.
+kafka_cluster() {
+  local node
+  kafka_address=
+  for node in 1 2 3; do
+    kafka_address+=${kafka_address:+,}127.0.0.1:$(kafka_port $node)
+    kafka_node $node 3 "$@"
+  done
+  for node in 1 2 3; do kafka_launch "$scratch/broker-$node"; done
+  for node in 1 2 3; do kafka_await "$scratch/broker-$node"; done
+}
+
+# kafka_stop [SIGNAL] [DIR...]: asks the brokers to end (TERM), all of them unless some are named,
+# and waits until they have. The last ones of a cluster wait for a quorum that is gone: they are
+# killed after 30 s.
 kafka_stop() {
-  local pid=${kafka_pid:-}
-  kafka_pid=
-  if [[ -n $pid ]] && kill -"${1:-TERM}" "$pid" 2>/dev/null; then wait "$pid" || true; fi
+  local signal=${1:-TERM} dir dirs=("${@:2}") waited
+  ((${#dirs[@]} > 0)) || dirs=("$scratch"/broker*)
+  for dir in "${dirs[@]}"; do
+    if kafka_runs "$dir"; then kill "-$signal" "$(cat "$dir/pid")" 2>/dev/null || true; fi
+  done
+  for dir in "${dirs[@]}"; do
+    for ((waited = 0; waited < 300; waited++)); do
+      if ! kafka_runs "$dir"; then break; fi
+      sleep 0.1
+    done
+    if kafka_runs "$dir"; then kill -KILL "$(cat "$dir/pid")" 2>/dev/null || true; fi
+    rm -f "$dir/pid"
+  done
+}
+
+# kafka_restart [SIGNAL] [DIR]: ends a node (KILL) and starts it again on the same data.
+kafka_restart() {
+  local dir=${2:-$scratch/broker}
+  kafka_stop "${1:-KILL}" "$dir"
+  kafka_launch "$dir"
+  kafka_await "$dir"
+}
+
+# A command beside a broker or a cluster. Its environment has KAFKA, the addresses; KAFKA_DIRS, the
+# directories of the nodes; KAFKA_LINK_PORTS, the ports (+2) at which a link finds each, and whose
+# successors (+3) it is to listen at; KAFKA_TLS, the certificates of kafka-secure.sh.
+with_kafka() { # [secure] [cluster] VERSION COMMAND...
+  local many= node
+  if [[ $1 == secure ]]; then kafka_secure && export KAFKA_TLS=$scratch/tls && shift; fi
+  if [[ $1 == cluster ]]; then many=1 && shift; fi
+  kafka_fetch "$1"
+  if [[ -n $many ]]; then kafka_cluster; else kafka_start; fi
+  KAFKA_DIRS=$(printf '%s\n' "$scratch"/broker* | paste -sd,)
+  KAFKA_LINK_PORTS=$(for node in 1 ${many:+2 3}; do kafka_port "$node" 2; done | paste -sd,)
+  export KAFKA=$kafka_address KAFKA_DIRS KAFKA_LINK_PORTS
+  "${@:2}"
+}
+
+# kafka_leader_program TOPIC: makes $scratch/leader, a program that prints the number of the node
+# that leads the topic's one partition; `none` while there is none.
+kafka_leader_program() {
+  cat >"$scratch/leader" <<LEADER
+#!/usr/bin/env bash
+java -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$(cat "$scratch/classpath")" \
+  -Dlog4j2.configurationFile="$scratch/log4j2.properties" \
+  org.apache.kafka.tools.TopicCommand --bootstrap-server "$kafka_address" --describe \
+  --topic "$1" 2>/dev/null | sed -n 's/.*Partition: 0.*Leader: \([a-z0-9]*\).*/\1/p'
+LEADER
+  chmod +x "$scratch/leader"
 }
 
 # kafka_topic NAME [ARGUMENT...]: one partition that keeps everything, whatever the records' times.
@@ -113,11 +246,13 @@ kafka_offsets() {
   done
 }
 
-# kafka_consume TOPIC OFFSET RECORDS: prints a record a line: time, offset, headers, key, value.
+# kafka_consume TOPIC OFFSET RECORDS [FIELD...]: prints a record a line: time, offset, headers, key
+# and value, or these fields and the value.
 kafka_consume() {
-  local property=--property name properties=()
+  local property=--property name names=("${@:4}") properties=()
   if kafka_since 4.2.0; then property=--formatter-property; fi
-  for name in timestamp offset headers key; do properties+=($property print.$name=true); done
+  ((${#names[@]} > 0)) || names=(timestamp offset headers key)
+  for name in "${names[@]}"; do properties+=($property print.$name=true); done
   kafka_tool org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server "$kafka_address" \
     --topic "$1" --partition 0 --offset "$2" --max-messages "$3" --timeout-ms 30000 \
     "${properties[@]}" $property null.literal='<null>' 2>"$scratch/consume.err" \

@@ -9,7 +9,7 @@ rig_build() {
   cargo build --quiet --release --manifest-path tests/campaign/rig/Cargo.toml "${programs[@]}"
   rig=${CARGO_TARGET_DIR:-tests/campaign/rig/target}/release
   ram=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)
-  trap 'rm -rf "$scratch" "$ram"' EXIT
+  trap 'kafka_stop KILL; rm -rf "$scratch" "$ram"' EXIT
 }
 
 # The shim that makes the Nth call fail.

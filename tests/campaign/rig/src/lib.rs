@@ -6,11 +6,13 @@
 pub mod kill;
 pub mod limits;
 pub mod lines;
+pub mod link;
 pub mod power;
 pub mod probe;
 pub mod record;
 pub mod run;
 pub mod sweep;
+pub mod uplink;
 
 /// A small generator of numbers (SplitMix64): the same ones from the same seed, everywhere.
 #[derive(Clone, Debug)]
