@@ -37,11 +37,17 @@ const FROM_DEFAULT: i8 = 5;
 impl Cluster {
     /// Without a transactional id every call returns an id that nobody had.
     pub(super) fn init_producer_id(&mut self, ask: Ask, request: &InitProducerIdRequest) {
-        if request.transactional_id.is_some() {
-            let what = "InitProducerId with a transactional id".to_string();
-            return self.break_off(ask.connection, what);
+        let mut code = 0;
+        if let Some(id) = &request.transactional_id {
+            if !id.is_empty() {
+                let what = format!("InitProducerId for the transactional id {id:?}");
+                return self.break_off(ask.connection, what);
+            }
+            // What codecs take for none.
+            self.violate(ask.connection, "InitProducerId for an empty transactional id".into());
+            code = INVALID_REQUEST;
         }
-        let code = ask.forced().unwrap_or(0);
+        let code = ask.forced().unwrap_or(code);
         let mut response = InitProducerIdResponse::default()
             .with_throttle_time_ms(ask.throttle_ms())
             .with_error_code(code)
@@ -106,6 +112,8 @@ impl Cluster {
             BROKER_RESOURCE if name == ask.node.to_string() => {
                 (Default::default(), &self.settings.broker_configs)
             }
+            // The defaults of all nodes, of which none was set.
+            BROKER_RESOURCE if name.is_empty() => return Ok(Vec::new()),
             _ => return Err(INVALID_REQUEST),
         };
         let mut all = defaults.clone();

@@ -10,7 +10,6 @@ pub(crate) const UNKNOWN_SERVER_ERROR: i16 = -1;
 pub(crate) const CORRUPT_MESSAGE: i16 = 2;
 pub(crate) const MESSAGE_TOO_LARGE: i16 = 10;
 pub(crate) const INVALID_TIMESTAMP: i16 = 32;
-pub(crate) const INVALID_TXN_STATE: i16 = 48;
 pub(crate) const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub(crate) const INVALID_RECORD: i16 = 87;
 
@@ -69,17 +68,24 @@ pub(crate) struct Batch {
 pub(crate) struct Refusal {
     pub(crate) code: i16,
     pub(crate) why: String,
-    /// The record at fault, where it is one.
-    pub(crate) record: Option<i32>,
+    /// The records at fault, where a broker names them.
+    pub(crate) records: Vec<i32>,
+    /// Whether the log refused: its answer then says where the log starts.
+    pub(crate) by_log: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(code: i16, why: impl Into<String>) -> Refusal {
-        Refusal { code, why: why.into(), record: None }
+        Refusal { code, why: why.into(), records: Vec::new(), by_log: false }
     }
 
-    fn of_record(code: i16, record: i32, why: impl Into<String>) -> Refusal {
-        Refusal { code, why: why.into(), record: Some(record) }
+    fn by_log(code: i16, why: impl Into<String>) -> Refusal {
+        Refusal { by_log: true, ..Refusal::new(code, why) }
+    }
+
+    fn of_records(code: i16, records: Vec<i32>, why: &str) -> Refusal {
+        let why = format!("records {records:?}: {why}");
+        Refusal { records, ..Refusal::by_log(code, why) }
     }
 }
 
@@ -102,7 +108,7 @@ pub(crate) fn check(
 ) -> Result<Batch, Refusal> {
     let bytes = only_batch(sent, violations)?;
     if i64_at(bytes, 0) != 0 {
-        return Err(Refusal::new(INVALID_RECORD, format!("base offset {}", i64_at(bytes, 0))));
+        return Err(Refusal::by_log(INVALID_RECORD, format!("base offset {}", i64_at(bytes, 0))));
     }
     if bytes.len() as i64 > rules.max_bytes {
         let why = format!("{} bytes, at most {}", bytes.len(), rules.max_bytes);
@@ -129,8 +135,8 @@ pub(crate) fn check(
     check_header(&batch, i32_at(bytes, 23))?;
     dislike_header(&batch, i32_at(bytes, 12), rules, violations);
     read_records(&mut batch, rules, violations)?;
-    check_times(&batch, rules)?;
-    dislike_times(&batch, violations);
+    check_each(&batch, rules)?;
+    dislike_times(&mut batch, violations);
     Ok(batch)
 }
 
@@ -141,7 +147,8 @@ fn only_batch<'a>(sent: &'a [u8], violations: &mut Vec<String>) -> Result<&'a [u
         return Err(Refusal::new(INVALID_RECORD, format!("no batch in {} bytes", sent.len())));
     };
     if bytes[16] != 2 {
-        return Err(Refusal::new(INVALID_RECORD, format!("magic {}", bytes[16])));
+        let code = if bytes[16] > 2 { CORRUPT_MESSAGE } else { INVALID_RECORD };
+        return Err(Refusal::new(code, format!("magic {}", bytes[16])));
     }
     let rest = &sent[bytes.len()..];
     if whole_batch(rest)?.is_some() {
@@ -168,26 +175,23 @@ fn whole_batch(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
 }
 
 fn check_header(batch: &Batch, last_offset_delta: i32) -> Result<(), Refusal> {
-    if batch.count <= 0 || i64::from(last_offset_delta) + 1 != i64::from(batch.count) {
-        let why = format!("{} records, last offset delta {last_offset_delta}", batch.count);
-        return Err(Refusal::new(INVALID_RECORD, why));
-    }
-    if batch.attributes & CONTROL_BIT != 0 {
-        return Err(Refusal::new(INVALID_RECORD, "a control batch"));
-    }
-    if batch.has_producer() && batch.base_sequence < 0 {
-        return Err(Refusal::new(INVALID_RECORD, "a producer id without a sequence"));
-    }
     if batch.attributes & TRANSACTIONAL_BIT != 0 {
-        let code = if batch.has_producer() {
-            INVALID_TXN_STATE
-        } else {
-            TRANSACTIONAL_ID_AUTHORIZATION_FAILED
-        };
+        // Whoever names no transactional id may not write to any transaction.
+        let code = TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
         return Err(Refusal::new(code, "a batch of a transaction"));
     }
+    if batch.count <= 0 || i64::from(last_offset_delta) + 1 != i64::from(batch.count) {
+        let why = format!("{} records, last offset delta {last_offset_delta}", batch.count);
+        return Err(Refusal::by_log(INVALID_RECORD, why));
+    }
+    if batch.attributes & CONTROL_BIT != 0 {
+        return Err(Refusal::by_log(INVALID_RECORD, "a control batch"));
+    }
+    if batch.has_producer() && batch.base_sequence < 0 {
+        return Err(Refusal::by_log(INVALID_RECORD, "a producer id without a sequence"));
+    }
     if batch.attributes & CODEC_BITS > 4 {
-        return Err(Refusal::new(UNKNOWN_SERVER_ERROR, "no such codec"));
+        return Err(Refusal::by_log(UNKNOWN_SERVER_ERROR, "no such codec"));
     }
     Ok(())
 }
@@ -219,41 +223,37 @@ fn read_records(
     violations: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let codec = (batch.attributes & CODEC_BITS) as u8;
+    let sent = &batch.bytes[HEADER_BYTES..];
     let plain;
     let mut reader = if codec == 0 {
-        Reader::new(&batch.bytes[HEADER_BYTES..])
+        Reader::new(sent)
     } else {
-        let decompress = rules.decompress;
-        let found =
-            decompress.and_then(|decompress| decompress(codec, &batch.bytes[HEADER_BYTES..]));
-        let refusal = || Refusal::new(UNKNOWN_SERVER_ERROR, format!("codec {codec} not decoded"));
+        let found = rules.decompress.and_then(|decompress| decompress(codec, sent));
+        let refusal =
+            || Refusal::by_log(UNKNOWN_SERVER_ERROR, format!("codec {codec} not decoded"));
         plain = found.ok_or_else(refusal)?;
         Reader::new(&plain)
     };
+    let malformed = |n: i32, why| Refusal::by_log(INVALID_RECORD, format!("record {n}: {why}"));
     let mut records = Vec::new();
     for n in 0..batch.count {
-        let malformed = |why| Refusal::of_record(INVALID_RECORD, n, format!("record {n}: {why}"));
-        let record =
-            read_record(&mut reader, batch.base_timestamp, violations).map_err(malformed)?;
-        if record.offset_delta != n && codec != 0 {
-            let why = format!("record {n} has offset delta {}", record.offset_delta);
-            return Err(Refusal::of_record(UNKNOWN_SERVER_ERROR, n, why));
-        }
+        let record = read_record(&mut reader, batch.base_timestamp, violations);
+        let record = record.map_err(|why| malformed(n, why))?;
         if record.offset_delta != n {
-            violations.push(format!("record {n} has offset delta {}", record.offset_delta));
-        }
-        if rules.compacted && record.key.is_none() {
-            let why = format!("record {n} has no key, and the topic is compacted");
-            return Err(Refusal::of_record(INVALID_RECORD, n, why));
+            let what = format!("record {n} has offset delta {}", record.offset_delta);
+            if codec != 0 {
+                return Err(Refusal::by_log(UNKNOWN_SERVER_ERROR, what));
+            }
+            violations.push(what);
         }
         records.push(record);
     }
     if reader.left() > 0 {
         let why = format!("{} bytes behind the last record", reader.left());
-        return Err(Refusal::new(INVALID_RECORD, why));
+        return Err(Refusal::by_log(INVALID_RECORD, why));
     }
-    if reader.not_minimal {
-        violations.push("a number in more bytes than it needs".into());
+    if reader.odd {
+        violations.push("a number in more bytes or bits than it has".into());
     }
     batch.records = records;
     Ok(())
@@ -267,8 +267,8 @@ fn read_record(
     let length = usize::try_from(outer.varint()?).map_err(|_| "a negative length".to_string())?;
     let mut inner = Reader::new(outer.take(length)?);
     let attributes = inner.i8()?;
-    let delta = inner.varlong()?;
-    let timestamp = base_timestamp.checked_add(delta).ok_or("a timestamp beyond 64 bits")?;
+    // Brokers add without a look, too; their limits of time then find it.
+    let timestamp = base_timestamp.wrapping_add(inner.varlong()?);
     let offset_delta = inner.varint()?;
     let key = inner.bytes_or_null()?.map(<[u8]>::to_vec);
     let value = inner.bytes_or_null()?.map(<[u8]>::to_vec);
@@ -279,38 +279,50 @@ fn read_record(
     let mut headers = Vec::new();
     for _ in 0..count {
         let name = inner.bytes_or_null()?.ok_or("a header without a key")?;
-        let name = String::from_utf8(name.to_vec()).map_err(|_| "a header key not in UTF-8")?;
-        headers.push((name, inner.bytes_or_null()?.map(<[u8]>::to_vec)));
+        if std::str::from_utf8(name).is_err() {
+            violations.push(format!("a header key not in UTF-8: {name:?}"));
+        }
+        let value = inner.bytes_or_null()?.map(<[u8]>::to_vec);
+        headers.push((String::from_utf8_lossy(name).into_owned(), value));
     }
     if inner.left() > 0 {
         return Err(format!("{} bytes behind its fields", inner.left()));
     }
-    outer.not_minimal |= inner.not_minimal;
+    outer.odd |= inner.odd;
     if attributes != 0 {
         violations.push(format!("record attributes {attributes}"));
     }
     Ok(Record { offset_delta, timestamp, key, value, headers })
 }
 
-fn check_times(batch: &Batch, rules: &Rules) -> Result<(), Refusal> {
-    if rules.log_append_time {
-        return Ok(());
+/// What the settings of the topic say against single records.
+fn check_each(batch: &Batch, rules: &Rules) -> Result<(), Refusal> {
+    let wrong = |bad: &dyn Fn(&Record) -> bool| -> Vec<i32> {
+        let numbered = (0..).zip(&batch.records);
+        numbered.filter(|(_, record)| bad(record)).map(|(n, _)| n).collect()
+    };
+    let keyless = wrong(&|record| rules.compacted && record.key.is_none());
+    if !keyless.is_empty() {
+        return Err(Refusal::of_records(INVALID_RECORD, keyless, "no key in a compacted topic"));
     }
-    for (n, record) in batch.records.iter().enumerate() {
-        let ahead = record.timestamp.saturating_sub(rules.now_ms);
-        let none = record.timestamp == -1;
-        if !none && (ahead > rules.after_max_ms || ahead.saturating_neg() > rules.before_max_ms) {
-            let why = format!("record {n} is {ahead} ms ahead of the broker's clock");
-            return Err(Refusal::of_record(INVALID_TIMESTAMP, n as i32, why));
-        }
+    let untimely = wrong(&|record| {
+        let age = rules.now_ms.wrapping_sub(record.timestamp);
+        !rules.log_append_time
+            && record.timestamp != -1
+            && (age > rules.before_max_ms || age.wrapping_neg() > rules.after_max_ms)
+    });
+    if !untimely.is_empty() {
+        return Err(Refusal::of_records(INVALID_TIMESTAMP, untimely, "too far from the clock"));
     }
     Ok(())
 }
 
-fn dislike_times(batch: &Batch, violations: &mut Vec<String>) {
+/// Brokers mend a wrong highest time, at the cost of the checksum.
+fn dislike_times(batch: &mut Batch, violations: &mut Vec<String>) {
     let latest = batch.records.iter().map(|record| record.timestamp).max();
-    if latest.is_some_and(|latest| latest != batch.max_timestamp) {
-        violations.push(format!("max timestamp {}, is {latest:?}", batch.max_timestamp));
+    if let Some(latest) = latest.filter(|latest| *latest != batch.max_timestamp) {
+        violations.push(format!("max timestamp {}, is {latest}", batch.max_timestamp));
+        batch.max_timestamp = latest;
     }
     let first = batch.records.first().map(|record| record.timestamp);
     if first.is_some_and(|first| first != batch.base_timestamp) {

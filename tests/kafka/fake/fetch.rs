@@ -7,7 +7,7 @@ use kafka_protocol::messages::describe_producers_response::{
 };
 use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{
-    FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+    FetchResponse, FetchableTopicResponse, PartitionData,
 };
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
@@ -65,7 +65,7 @@ impl Cluster {
             for partition in &asked.partitions {
                 let epoch = partition.current_leader_epoch;
                 let found = lead(ask, topic, unknown, partition.partition, epoch);
-                let data = partition_data(ask, partition, found, &mut budget, bytes == 0);
+                let data = partition_data(partition, found, &mut budget, bytes == 0);
                 bytes += data.records.as_ref().map_or(0, |records| records.len());
                 failed |= data.error_code != 0;
                 answer.partitions.push(data);
@@ -129,9 +129,9 @@ fn lead<'a>(
     if let Some(code) = ask.forced() {
         return Err(code);
     }
+    let partitions = &topic.ok_or(unknown)?.partitions;
     let index = usize::try_from(index).map_err(|_| UNKNOWN_TOPIC_OR_PARTITION)?;
-    let partition = topic.ok_or(unknown)?.partitions.get(index);
-    let partition = partition.ok_or(UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = partitions.get(index).ok_or(UNKNOWN_TOPIC_OR_PARTITION)?;
     if epoch != -1 && epoch < partition.leader_epoch {
         return Err(FENCED_LEADER_EPOCH);
     }
@@ -146,7 +146,6 @@ fn lead<'a>(
 
 /// `first`: whether a batch that is larger than asked for is given all the same.
 fn partition_data(
-    ask: &Ask,
     asked: &FetchPartition,
     found: Result<&Partition, i16>,
     budget: &mut usize,
@@ -157,7 +156,10 @@ fn partition_data(
         .with_aborted_transactions(None)
         .with_records(Some(Vec::new().into()));
     let failed = |code: i16| {
-        let data = data.clone().with_error_code(code).with_high_watermark(-1);
+        // An empty list where the topic is not found, and none where its log refuses.
+        let unknown = [UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION].contains(&code);
+        let data = data.clone().with_aborted_transactions(unknown.then(Vec::new));
+        let data = data.with_error_code(code).with_high_watermark(-1);
         data.with_last_stable_offset(-1).with_log_start_offset(-1)
     };
     let partition = match found {
@@ -170,13 +172,10 @@ fn partition_data(
     let limit = (*budget).min(asked.partition_max_bytes.max(0) as usize);
     let records = slice(partition.visible(), asked.fetch_offset, limit, first);
     *budget = budget.saturating_sub(records.len());
-    let leader = LeaderIdAndEpoch::default();
-    let leader = leader.with_leader_id(ask.node.into()).with_leader_epoch(partition.leader_epoch);
     data.clone()
         .with_high_watermark(partition.high_watermark)
         .with_last_stable_offset(partition.high_watermark)
         .with_log_start_offset(partition.log_start)
-        .with_current_leader(leader)
         .with_records(Some(records.into()))
 }
 

@@ -78,6 +78,10 @@ impl Cluster {
     }
 
     pub(super) fn metadata(&mut self, ask: Ask, request: &MetadataRequest) {
+        let asked = request.topics.as_deref().unwrap_or_default();
+        if asked.iter().any(|topic| topic.name.is_none() && topic.topic_id.is_nil()) {
+            self.violate(ask.connection, "Metadata of a topic without a name and an id".into());
+        }
         let brokers = self.advertised_nodes.iter().map(|node| {
             MetadataResponseBroker::default()
                 .with_node_id((*node).into())

@@ -158,7 +158,7 @@ impl Partition {
     /// Returns the batch's base offset.
     pub(crate) fn append(&mut self, batch: Batch, append_time: Option<i64>) -> i64 {
         let base_offset = self.end();
-        let bytes = as_stored(&batch.bytes, base_offset, self.leader_epoch, append_time);
+        let bytes = as_stored(&batch, base_offset, self.leader_epoch, append_time);
         let stored = Stored { base_offset, append_time, batch, bytes };
         remember(&mut self.producers, &stored);
         self.log.push(stored);
@@ -272,24 +272,20 @@ fn keep_last(producers: &mut BTreeMap<i64, Producer>) {
 
 /// The bytes with what the broker writes into them.
 fn as_stored(
-    sent: &[u8],
+    batch: &Batch,
     base_offset: i64,
     leader_epoch: i32,
     append_time: Option<i64>,
 ) -> Vec<u8> {
-    let mut bytes = sent.to_vec();
+    let mut bytes = batch.bytes.clone();
     bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
     bytes[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
     // The bit that claims the broker's time says what is so, whatever the client wrote.
     let bit = if append_time.is_some() { 0x08 } else { 0 };
-    let changed = append_time.is_some() || bytes[22] & 0x08 != bit;
     bytes[22] = bytes[22] & !0x08 | bit;
-    if let Some(time) = append_time {
-        bytes[35..43].copy_from_slice(&time.to_be_bytes());
-    }
-    if changed {
-        let crc = crc32c(&bytes[21..]);
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    }
+    let max_timestamp = append_time.unwrap_or(batch.max_timestamp);
+    bytes[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     bytes
 }

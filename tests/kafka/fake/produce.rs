@@ -87,7 +87,10 @@ impl Cluster {
             let at = format!("Produce to {}-{}", named.0, data.index);
             if let Err(refusal) = self.append(ask, &mut part, data) {
                 self.refuse(&at, &refusal);
-                part.refuse(refusal);
+                let log_start = part.log_start;
+                part.log_start = if refusal.by_log { log_start } else { -1 };
+                (part.base_offset, part.append_time) = (-1, -1);
+                part.refusal = Some(refusal);
             }
         }
         part
@@ -109,7 +112,9 @@ impl Cluster {
         let unknown = || Refusal::new(UNKNOWN_TOPIC_OR_PARTITION, "not there");
         let topic = self.topics.get(&name).ok_or_else(unknown)?;
         let index = usize::try_from(data.index).map_err(|_| unknown())?;
-        let leader = topic.partitions.get(index).ok_or_else(unknown)?.leader;
+        let found = topic.partitions.get(index).ok_or_else(unknown)?;
+        let leader = found.leader;
+        part.log_start = found.log_start;
         if leader != Some(ask.node) {
             let why = format!("node {} does not lead, {leader:?} does", ask.node);
             return Err(Refusal::new(NOT_LEADER_OR_FOLLOWER, why));
@@ -132,7 +137,7 @@ impl Cluster {
             }
             Verdict::Duplicate { base_offset, end, append_time } => (base_offset, end, append_time),
         };
-        (part.base_offset, part.log_start) = (base_offset, partition.log_start);
+        part.base_offset = base_offset;
         part.append_time = append_time.unwrap_or(-1);
         part.wait = Some(Wait { topic: id, leader_epoch: partition.leader_epoch, end });
         self.replicate(id, data.index);
@@ -217,12 +222,12 @@ impl Cluster {
             .with_error_message(None);
         let Some(refusal) = part.refusal.clone() else { return answer };
         answer.error_code = refusal.code;
-        answer.error_message = Some(text(refusal.why.clone()));
-        if let Some(record) = refusal.record {
-            let wrong = BatchIndexAndErrorMessage::default()
-                .with_batch_index(record)
-                .with_batch_index_error_message(Some(text(refusal.why)));
-            answer.record_errors.push(wrong);
+        // Brokers say why where they name records, and little where they do not.
+        let why = text(refusal.why);
+        for record in &refusal.records {
+            let wrong = BatchIndexAndErrorMessage::default().with_batch_index(*record);
+            answer.record_errors.push(wrong.with_batch_index_error_message(Some(why.clone())));
+            answer.error_message = Some(why.clone());
         }
         let leader = self.leader_of(&part);
         if let Some((node, epoch)) = leader.filter(|_| refusal.code == NOT_LEADER_OR_FOLLOWER) {

@@ -3,13 +3,14 @@
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// A number took more bytes than it needs. A broker reads on; no encoder should write it.
-    pub(crate) not_minimal: bool,
+    /// A number took more bytes than it needs, or has bits beyond its width. Brokers drop these and
+    /// read on; no encoder should write them.
+    pub(crate) odd: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0, not_minimal: false }
+        Reader { bytes, at: 0, odd: false }
     }
 
     pub(crate) fn left(&self) -> usize {
@@ -35,12 +36,11 @@ impl<'a> Reader<'a> {
         for shift in (0..bits).step_by(7) {
             let byte = self.take(1)?[0];
             let part = u64::from(byte & 0x7f);
-            if shift + 7 > bits && part >> (bits - shift) != 0 {
-                return Err(format!("a number beyond {bits} bits"));
-            }
+            self.odd |= shift + 7 > bits && part >> (bits - shift) != 0;
             raw |= part << shift;
             if byte & 0x80 == 0 {
-                self.not_minimal |= shift > 0 && byte == 0;
+                self.odd |= shift > 0 && byte == 0;
+                let raw = raw & u64::MAX >> (64 - bits);
                 return Ok((raw >> 1) as i64 ^ -((raw & 1) as i64));
             }
         }

@@ -126,7 +126,7 @@ fn metadata_names_leaders_by_name_and_by_id() {
         let mut topics = vec![asked(Some(TOPIC)), asked(Some("none"))];
         if version == 12 {
             topics.push(asked(None).with_topic_id(id));
-            topics.push(asked(None));
+            topics.push(asked(None).with_topic_id("1".repeat(32).parse().unwrap()));
         }
         let request = MetadataRequest::default().with_topics(Some(topics));
         let found = peer.ask(version, &request);
@@ -140,6 +140,7 @@ fn metadata_names_leaders_by_name_and_by_id() {
         assert_eq!(found.topics[0].topic_id.is_nil(), version < 10);
         let codes: Vec<_> = found.topics.iter().map(|one| one.error_code).collect();
         assert_eq!(codes[..2], [0, 3]);
+        peer.cluster.assert_no_violations();
         if version == 12 {
             assert_eq!(codes[2..], [0, 100]);
             assert_eq!(found.topics[2].name, found.topics[0].name);
@@ -187,10 +188,14 @@ fn producer_ids_are_given_out_once_in_blocks_per_node() {
         assert_eq!(id(&mut peer, 4), expected);
     }
     assert_eq!(id(&mut peer, 4), 2000);
+    // The codec's default; a broker refuses it.
+    let found = peer.ask(4, &InitProducerIdRequest::default());
+    assert_eq!((found.error_code, *found.producer_id), (42, -1));
+    assert!(peer.cluster.violations[0].contains("empty transactional id"));
     let named = InitProducerIdRequest::default().with_transactional_id(Some(string("x").into()));
     peer.send(4, &named);
     assert_eq!(peer.next(), [Delivery::Closed]);
-    assert!(peer.cluster.violations[0].contains("transactional"));
+    assert!(peer.cluster.violations[1].contains("transactional"));
 }
 
 #[test]
@@ -227,6 +232,7 @@ fn settings_are_described() {
     assert_eq!(expiry.1[0].1, "86400000");
     assert_eq!(described(2, "none", None).0, 3);
     assert_eq!(described(4, "2", None).0, 42);
+    assert_eq!(described(4, "", None), (0, vec![]));
 }
 
 #[test]
