@@ -79,7 +79,7 @@ impl Refusal {
         Refusal { code, why: why.into(), records: Vec::new(), by_log: false }
     }
 
-    fn by_log(code: i16, why: impl Into<String>) -> Refusal {
+    pub(crate) fn by_log(code: i16, why: impl Into<String>) -> Refusal {
         Refusal { by_log: true, ..Refusal::new(code, why) }
     }
 

@@ -8,7 +8,7 @@ use kafka_protocol::messages::ApiKey;
 use super::actions::Action;
 use super::answers::{Ask, Pending};
 use super::batch::Refusal;
-use super::connection::{Connection, ConnectionId, Delivery, Login, Slot, State};
+use super::connection::{Connection, ConnectionId, Delivery, Slot, State};
 use super::faults::{Fault, Faults, Schedule, When};
 use super::metadata::uuid;
 use super::partition::Partition;
@@ -318,35 +318,6 @@ impl Cluster {
             Request::Fetch(request) => self.fetch(ask, request),
             Request::SaslHandshake(request) => self.sasl_handshake(ask, &request),
             Request::SaslAuthenticate(request) => self.sasl_authenticate(ask, &request),
-        }
-    }
-
-    /// Without a login a broker answers three APIs, and closes at any other.
-    fn may(&mut self, ask: &Ask, request: &Request) -> bool {
-        let before_login = matches!(
-            request,
-            Request::ApiVersions(_)
-                | Request::ApiVersionsUnknown
-                | Request::SaslHandshake(_)
-                | Request::SaslAuthenticate(_)
-        );
-        if self.settings.sasl.is_none() || before_login {
-            return true;
-        }
-        let login = self.connections.get(&ask.connection).map(|connection| connection.login);
-        match login {
-            // The connection is gone; what was read of it is carried out.
-            None => true,
-            Some(Login::Done { until }) if until.is_none_or(|until| self.now < until) => true,
-            Some(Login::Done { .. }) => {
-                self.refusals.push((0, "the login has run out".into()));
-                self.close(ask.connection, self.now + self.settings.latency);
-                false
-            }
-            Some(_) => {
-                self.break_off(ask.connection, format!("API {} before login", ask.head.api));
-                false
-            }
         }
     }
 

@@ -1,19 +1,16 @@
-//! What a client asks first: which versions there are, who it is, and who leads what.
+//! What a client asks first: which versions there are, and who leads what.
 
 use kafka_protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::{
-    ApiVersionsRequest, MetadataRequest, SaslAuthenticateRequest, SaslAuthenticateResponse,
-    SaslHandshakeRequest, SaslHandshakeResponse,
-};
+use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 
 use super::answers::Ask;
 use super::cluster::{Cluster, Topic};
-use super::connection::Login;
 use super::faults::Fault;
+use super::login::ILLEGAL_SASL_STATE;
 use super::wire::{self, text};
 
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -21,11 +18,8 @@ pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 pub(crate) const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
 const REPLICA_NOT_AVAILABLE: i16 = 9;
-const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
-const ILLEGAL_SASL_STATE: i16 = 34;
 const UNSUPPORTED_VERSION: i16 = 35;
 pub(crate) const INVALID_REQUEST: i16 = 42;
-const SASL_AUTHENTICATION_FAILED: i16 = 58;
 
 pub(crate) fn host(node: i32) -> String {
     format!("node-{node}")
@@ -64,6 +58,10 @@ impl Cluster {
             Some(request) if ask.head.version >= 3 && !names_itself(request) => {
                 self.violate(ask.connection, format!("a client that calls itself {request:?}"));
                 INVALID_REQUEST
+            }
+            Some(_) if self.is_logging_in(&ask) => {
+                self.violate(ask.connection, "ApiVersions in the middle of a login".into());
+                ILLEGAL_SASL_STATE
             }
             Some(_) => 0,
         };
@@ -154,57 +152,5 @@ impl Cluster {
             .with_name(Some(text(name).into()))
             .with_topic_id(uuid(topic.id))
             .with_partitions(partitions)
-    }
-
-    pub(super) fn sasl_handshake(&mut self, ask: Ask, request: &SaslHandshakeRequest) {
-        let offered = self.settings.sasl.is_some();
-        let code = match (offered, request.mechanism.as_str()) {
-            (false, _) => ILLEGAL_SASL_STATE,
-            (true, "PLAIN") => 0,
-            (true, _) => UNSUPPORTED_SASL_MECHANISM,
-        };
-        let code = ask.forced().unwrap_or(code);
-        if code == 0 {
-            self.log_in(&ask, Login::Chosen);
-        }
-        let mechanisms = if offered { vec![text("PLAIN")] } else { Vec::new() };
-        let response =
-            SaslHandshakeResponse::default().with_error_code(code).with_mechanisms(mechanisms);
-        let frame = wire::answer(&ask.head, &response);
-        self.finish(&ask, frame);
-    }
-
-    pub(super) fn sasl_authenticate(&mut self, ask: Ask, request: &SaslAuthenticateRequest) {
-        let found = self.connections.get(&ask.connection);
-        let chosen = found.is_some_and(|found| found.login == Login::Chosen);
-        let said = self.settings.sasl.as_ref().map(|(name, word)| format!("\0{name}\0{word}"));
-        let right = said.is_some_and(|said| said.as_bytes() == &*request.auth_bytes);
-        let code = match (chosen, right) {
-            (false, _) => ILLEGAL_SASL_STATE,
-            (true, false) => SASL_AUTHENTICATION_FAILED,
-            (true, true) => 0,
-        };
-        let code = ask.forced().unwrap_or(code);
-        let lifetime = self.settings.session_lifetime;
-        let mut response = SaslAuthenticateResponse::default()
-            .with_error_code(code)
-            .with_error_message((code != 0).then(|| text("login failed")));
-        if code == 0 {
-            response.session_lifetime_ms = lifetime.map_or(0, |time| time.as_millis() as i64);
-            let until = lifetime.map(|lifetime| self.now + lifetime);
-            self.log_in(&ask, Login::Done { until });
-        }
-        let frame = wire::answer(&ask.head, &response);
-        self.finish(&ask, frame);
-        if code != 0 {
-            // Behind the answer; a broker holds it back so that guessing is slow.
-            self.close(ask.connection, self.now + self.settings.latency);
-        }
-    }
-
-    fn log_in(&mut self, ask: &Ask, login: Login) {
-        if let Some(connection) = self.connections.get_mut(&ask.connection) {
-            connection.login = login;
-        }
     }
 }

@@ -14,6 +14,7 @@ mod connection;
 mod crc;
 mod faults;
 mod fetch;
+mod login;
 mod metadata;
 mod oracle;
 mod partition;

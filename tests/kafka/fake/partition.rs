@@ -53,7 +53,7 @@ struct Known {
     last: i32,
     base_offset: i64,
     end: i64,
-    append_time: Option<i64>,
+    timestamp: i64,
 }
 
 /// What a leader remembers of a producer.
@@ -74,11 +74,12 @@ impl Producer {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Append,
-    /// It is there already: this is the answer of the first time.
+    /// It is there already: the offset is that of the first time. The time is that of the batch,
+    /// which brokers say is the append's whatever the topic shows.
     Duplicate {
         base_offset: i64,
         end: i64,
-        append_time: Option<i64>,
+        timestamp: i64,
     },
 }
 
@@ -130,27 +131,27 @@ impl Partition {
         let id = batch.producer_id;
         if batch.producer_epoch < producer.epoch {
             let why = format!("producer {id}: epoch {} < {}", batch.producer_epoch, producer.epoch);
-            return Err(Refusal::new(INVALID_PRODUCER_EPOCH, why));
+            return Err(Refusal::by_log(INVALID_PRODUCER_EPOCH, why));
         }
         if batch.producer_epoch > producer.epoch {
             if first == 0 {
                 return Ok(Verdict::Append);
             }
             let why = format!("producer {id}: epoch {} begins at {first}", batch.producer_epoch);
-            return Err(Refusal::new(OUT_OF_ORDER_SEQUENCE_NUMBER, why));
+            return Err(Refusal::by_log(OUT_OF_ORDER_SEQUENCE_NUMBER, why));
         }
         let same = |known: &&Known| known.first == first && known.last == last;
         if let Some(known) = producer.known.iter().find(same) {
             return Ok(Verdict::Duplicate {
                 base_offset: known.base_offset,
                 end: known.end,
-                append_time: known.append_time,
+                timestamp: known.timestamp,
             });
         }
         let next = producer.last_sequence().checked_add(1).unwrap_or(0);
         if first != next {
             let why = format!("producer {id}: sequences {first} to {last}, next is {next}");
-            return Err(Refusal::new(OUT_OF_ORDER_SEQUENCE_NUMBER, why));
+            return Err(Refusal::by_log(OUT_OF_ORDER_SEQUENCE_NUMBER, why));
         }
         Ok(Verdict::Append)
     }
@@ -256,7 +257,7 @@ fn remember(producers: &mut BTreeMap<i64, Producer>, stored: &Stored) {
         last: batch.last_sequence(),
         base_offset: stored.base_offset,
         end: stored.end(),
-        append_time: stored.append_time,
+        timestamp: stored.max_timestamp(),
     });
     if producer.known.len() > WINDOW {
         producer.known.pop_front();

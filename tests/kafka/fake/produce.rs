@@ -135,7 +135,9 @@ impl Cluster {
                 let base_offset = partition.append(batch, append_time);
                 (base_offset, partition.end(), append_time)
             }
-            Verdict::Duplicate { base_offset, end, append_time } => (base_offset, end, append_time),
+            Verdict::Duplicate { base_offset, end, timestamp } => {
+                (base_offset, end, Some(timestamp))
+            }
         };
         part.base_offset = base_offset;
         part.append_time = append_time.unwrap_or(-1);

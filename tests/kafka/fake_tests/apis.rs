@@ -282,35 +282,65 @@ fn log_in(peer: &mut Peer, mechanism: &str, word: &str) -> (i16, i16) {
     (chosen.error_code, done.error_code)
 }
 
-#[test]
-fn clients_log_in_before_anything_else() {
+fn with_login() -> Peer {
     let mut cluster = cluster(1);
     cluster.settings.sasl = Some(("device".into(), "right".into()));
-    let mut peer = Peer::new(cluster, 1);
+    Peer::new(cluster, 1)
+}
+
+#[test]
+fn clients_log_in_before_anything_else() {
+    let mut peer = with_login();
     assert_eq!(peer.ask(3, &versions(3)).error_code, 0);
     assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
     assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (0, 0));
-    for (mechanism, word, codes) in
-        [("PLAIN", "wrong", (0, 58)), ("SCRAM-SHA-256", "right", (33, 34))]
-    {
-        peer.reconnect(1);
-        assert_eq!(log_in(&mut peer, mechanism, word), codes);
-        assert_eq!(peer.next(), [Delivery::Closed]);
-    }
+    peer.reconnect(1);
+    assert_eq!(log_in(&mut peer, "PLAIN", "wrong"), (0, 58));
+    assert_eq!(peer.next(), [Delivery::Closed]);
+    peer.reconnect(1);
+    let other = SaslHandshakeRequest::default().with_mechanism(string("SCRAM-SHA-256"));
+    let answer = peer.ask(1, &other);
+    assert_eq!((answer.error_code, &*answer.mechanisms[0]), (33, "PLAIN"));
+    assert_eq!(peer.next(), [Delivery::Closed]);
     peer.cluster.assert_no_violations();
     peer.reconnect(1);
     peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
     assert_eq!(peer.next(), [Delivery::Closed]);
-    assert!(peer.cluster.violations[0].contains("before login"));
+    assert!(peer.cluster.violations[0].contains("API 0 in state None of the login"));
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 1);
+}
+
+/// As 4.3.1 was seen to answer each of these.
+#[test]
+fn a_login_has_its_order() {
+    let handshake = SaslHandshakeRequest::default().with_mechanism(string("PLAIN"));
+    let right = SaslAuthenticateRequest::default().with_auth_bytes(b"\0device\0right"[..].into());
+    let mut peer = with_login();
+    peer.send(2, &right);
+    assert_eq!(peer.next(), [Delivery::Closed]);
+    let mut peer = with_login();
+    assert_eq!(peer.ask(1, &handshake).error_code, 0);
+    assert_eq!(peer.ask(3, &versions(3)).error_code, 34);
+    assert_eq!(peer.cluster.violations.len(), 1);
+    peer.send(12, &MetadataRequest::default());
+    assert_eq!(peer.next(), [Delivery::Closed]);
+    assert_eq!(peer.cluster.violations.len(), 2);
+    let mut peer = with_login();
+    assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
+    peer.cluster.assert_no_violations();
+    assert_eq!(peer.ask(2, &right).error_code, 34);
+    assert_eq!(peer.cluster.violations.len(), 1);
+    assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
+    // Where nobody logs in.
+    let mut peer = self::peer();
+    assert_eq!(peer.ask(1, &handshake).error_code, 34);
+    peer.cluster.assert_no_violations();
 }
 
 #[test]
 fn a_login_runs_out_and_can_be_made_again() {
-    let mut cluster = cluster(1);
-    cluster.settings.sasl = Some(("device".into(), "right".into()));
-    cluster.settings.session_lifetime = Some(Duration::from_secs(60));
-    let mut peer = Peer::new(cluster, 1);
+    let mut peer = with_login();
+    peer.cluster.settings.session_lifetime = Some(Duration::from_secs(60));
     assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
     peer.now += Duration::from_secs(59);
     assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
@@ -320,6 +350,12 @@ fn a_login_runs_out_and_can_be_made_again() {
     peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
     assert_eq!(peer.next(), [Delivery::Closed]);
     peer.cluster.assert_no_violations();
+    // A new login is taken after the time, too.
+    peer.reconnect(1);
+    assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
+    peer.now += Duration::from_secs(61);
+    assert_eq!(log_in(&mut peer, "PLAIN", "right"), (0, 0));
+    assert_eq!(peer.produce(batch(5, 0, 1, &["b"])), (0, 1));
 }
 
 /// Each API shows the code that a fault sets, where its answer has room for one.

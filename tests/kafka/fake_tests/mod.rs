@@ -9,3 +9,4 @@ mod peer;
 mod reads;
 mod replication;
 mod sequences;
+mod transcript;
