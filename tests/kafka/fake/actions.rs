@@ -136,7 +136,6 @@ impl Cluster {
     fn kill(&mut self, node: i32, keep: Keep) {
         self.nodes.insert(node, false);
         self.close_connections(node);
-        self.pending.retain(|pending| pending.ask.node != node);
         let mut orphans = Vec::new();
         for topic in self.topics.values_mut() {
             for (index, partition) in topic.partitions.iter_mut().enumerate() {

@@ -44,8 +44,8 @@ impl Cluster {
     /// The answer, unless there is less to read than was asked for, and time to wait for it.
     pub(super) fn fetched(&self, ask: &Ask, request: &FetchRequest, late: bool) -> Option<Vec<u8>> {
         let mut response = FetchResponse::default().with_throttle_time_ms(ask.throttle_ms());
-        // No session is ever made, so none can be gone on with.
-        if request.session_id != 0 || request.session_epoch > 0 {
+        // No session is ever made, so none can be gone on with; one can be given up.
+        if request.session_epoch > 0 {
             response.error_code = FETCH_SESSION_ID_NOT_FOUND;
             return Some(wire::answer(&ask.head, &response));
         }

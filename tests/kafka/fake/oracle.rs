@@ -48,6 +48,11 @@ impl Cluster {
         self.topics[topic].partitions[partition as usize].end()
     }
 
+    /// Below it, retention has deleted.
+    pub(crate) fn log_start(&self, topic: &str, partition: i32) -> i64 {
+        self.topics[topic].partitions[partition as usize].log_start
+    }
+
     pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         self.topics[topic].partitions[partition as usize].leader
     }

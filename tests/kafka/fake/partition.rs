@@ -167,7 +167,7 @@ impl Partition {
     }
 
     pub(crate) fn replicated(&mut self, end: i64) {
-        self.high_watermark = self.high_watermark.max(end.min(self.end()));
+        self.high_watermark = self.high_watermark.max(end);
     }
 
     /// Nobody leads; who leads next will have this.

@@ -175,10 +175,7 @@ impl Cluster {
             let Some(wait) = part.wait.clone() else { continue };
             match self.partition_by_id(wait.topic, part.index) {
                 None => part.refuse(Refusal::new(UNKNOWN_TOPIC_OR_PARTITION, "deleted meanwhile")),
-                Some(found)
-                    if found.leader != Some(ask.node)
-                        || found.leader_epoch != wait.leader_epoch =>
-                {
+                Some(found) if found.leader_epoch != wait.leader_epoch => {
                     part.refuse(Refusal::new(NOT_LEADER_OR_FOLLOWER, "the leader has changed"));
                 }
                 Some(found) if found.high_watermark >= wait.end => part.wait = None,

@@ -74,16 +74,17 @@ fn a_request_that_is_not_offered_or_not_readable_is_a_violation() {
     old[3] = 8;
     let mut unknown = frame.clone();
     unknown[1] = 200;
-    let mut tagged = frame.clone();
-    // The number of the header's tagged fields, behind the client's name.
-    assert_eq!(tagged[15], 0);
-    tagged[15] = 1;
+    // The number of the header's tagged fields, behind the client's name; then that of topics.
+    assert_eq!(frame[15..17], [0, 1]);
+    let with = |bytes: &[u8], at: usize| [&frame[..at], bytes, &frame[at + 1..]].concat();
     for (bytes, what) in [
         (long, "1 bytes left over"),
         (frame[..frame.len() - 1].to_vec(), "Metadata v12"),
         (old, "Metadata v8; offered are 9 to 12"),
         (unknown, "API 200"),
-        (tagged, "Metadata v12"),
+        (with(&[1, 9, 0], 15), "a header that no client writes"),
+        (with(&[0x80, 0], 15), "a header that no client writes"),
+        (with(&[0x81, 0], 16), "not written as the protocol writes it"),
         (vec![], "a request of 0 bytes"),
     ] {
         let mut peer = peer();
@@ -149,6 +150,14 @@ fn metadata_names_leaders_by_name_and_by_id() {
 }
 
 #[test]
+fn a_topic_is_asked_of_by_name_or_by_id() {
+    let mut peer = peer();
+    let nameless = MetadataRequestTopic::default().with_name(None);
+    peer.ask(12, &MetadataRequest::default().with_topics(Some(vec![nameless])));
+    assert!(peer.cluster.violations[0].contains("without a name and an id"));
+}
+
+#[test]
 fn metadata_is_behind_the_truth() {
     let mut peer = Peer::new(cluster(3), 2);
     peer.cluster.settings.metadata_delay = Duration::from_secs(3);
@@ -187,7 +196,10 @@ fn producer_ids_are_given_out_once_in_blocks_per_node() {
     for expected in 4..1000 {
         assert_eq!(id(&mut peer, 4), expected);
     }
-    assert_eq!(id(&mut peer, 4), 2000);
+    for expected in 2000..3000 {
+        assert_eq!(id(&mut peer, 4), expected);
+    }
+    assert_eq!(id(&mut peer, 4), 3000);
     // The codec's default; a broker refuses it.
     let found = peer.ask(4, &InitProducerIdRequest::default());
     assert_eq!((found.error_code, *found.producer_id), (42, -1));
@@ -267,8 +279,10 @@ fn topics_are_created_or_refused() {
     // Checked only, and before KRaft by the controller alone.
     let checked = CreateTopicsRequest::default().with_validate_only(true);
     let checked = checked.with_topics(vec![topic("d", 1, 1)]);
-    assert_eq!(peer.ask(7, &checked).topics[0].error_code, 0);
-    peer.cluster.settings.controller_only = true;
+    for _ in 0..2 {
+        assert_eq!(peer.ask(7, &checked).topics[0].error_code, 0);
+    }
+    peer.cluster.settings.like_2_8();
     peer.reconnect(2);
     assert_eq!(peer.ask(7, &checked).topics[0].error_code, 41);
 }
@@ -389,5 +403,6 @@ fn any_api_answers_with_any_code() {
     peer.cluster.fault(ApiKey::Metadata, When::Nth(1), Fault::Error(5));
     let found = peer.ask(12, &MetadataRequest::default().with_topics(None));
     assert_eq!((found.topics.len(), found.topics[0].error_code), (1, 0));
-    assert_eq!(found.topics[0].partitions[0].error_code, 5);
+    let partition = &found.topics[0].partitions[0];
+    assert_eq!((partition.error_code, *partition.leader_id), (5, -1));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bytes::{NOW_MS, Parts, Record, batch};
 use super::peer::{Peer, TOPIC, cluster, peer};
+use crate::fake::crc32c;
 
 /// The code for a batch made wrong in one way, with no violation beside it.
 #[track_caller]
@@ -86,6 +87,17 @@ fn an_empty_batch_is_refused() {
     });
     assert_eq!(code, 87);
     assert_eq!(refused(|parts| (parts.count, parts.last_offset_delta) = (-1, -2)), 87);
+}
+
+/// Cut within its header, under a checksum that is right.
+#[test]
+fn a_batch_without_a_whole_header_is_corrupt() {
+    let mut peer = peer();
+    let mut cut = batch(5, 0, 0, &["a"])[..60].to_vec();
+    cut[8..12].copy_from_slice(&48_i32.to_be_bytes());
+    let crc = crc32c(&cut[21..]);
+    cut[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(peer.produce(cut), (2, -1));
 }
 
 #[test]
@@ -171,13 +183,20 @@ fn bytes_behind_the_batch_are_a_violation() {
 #[test]
 fn a_batch_without_a_producer_is_a_violation() {
     assert!(disliked(|parts| parts.producer_epoch = -1).contains("epoch -1"));
+    let parts = Parts::new(5, -1, 0, &["a"]);
     let mut peer = peer();
+    peer.cluster.settings.producer_id_required = false;
+    assert_eq!(peer.produce(parts.bytes()), (0, 0));
+    assert_eq!(peer.cluster.violations.len(), 1, "half a producer is none");
+    let mut peer = self::peer();
     assert_eq!(peer.produce(batch(-1, -1, -1, &["a"])), (0, 0));
     assert!(peer.cluster.violations[0].contains("producer id -1"));
     peer.cluster.violations.clear();
     peer.cluster.settings.producer_id_required = false;
-    assert_eq!(peer.produce(batch(-1, -1, -1, &["a"])), (0, 1));
+    assert_eq!(peer.produce(batch(-1, -1, -1, &["a", "b"])), (0, 1));
     peer.cluster.assert_no_violations();
+    let rows = peer.cluster.records(TOPIC, 0);
+    assert!(rows.iter().all(|row| (row.producer_id, row.epoch, row.sequence) == (-1, -1, -1)));
 }
 
 #[test]
@@ -210,10 +229,18 @@ fn a_record_from_the_future_is_refused_until_the_clock_is_there() {
     parts.base_sequence = 3;
     (parts.base_timestamp, parts.max_timestamp) = (NOW_MS - 2000, NOW_MS - 2000);
     assert_eq!(peer.produce(parts.bytes()), (32, -1));
+    (parts.base_timestamp, parts.max_timestamp) = (-1, -1);
+    assert_eq!(peer.produce(parts.bytes()), (0, 3));
+    // Where the broker's time counts, no other does.
+    peer.cluster.topic_config(TOPIC, "message.timestamp.type", "LogAppendTime");
+    parts.base_sequence = 4;
+    (parts.base_timestamp, parts.max_timestamp) = (i64::MAX, i64::MAX);
+    assert_eq!(peer.produce(parts.bytes()), (0, 4));
     // Brokers up to 3.9 have no limit.
     let mut old = cluster(1);
     old.settings.like_2_8();
     let mut peer = Peer::new(old, 1);
+    parts.base_sequence = 0;
     (parts.base_timestamp, parts.max_timestamp) = (i64::MAX, i64::MAX);
     assert_eq!(peer.produce(parts.bytes()), (0, 0));
 }

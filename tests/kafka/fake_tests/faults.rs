@@ -83,6 +83,29 @@ fn a_request_lands_late() {
 }
 
 #[test]
+fn a_request_does_not_land_on_a_dead_node() {
+    let mut peer = met(Fault::Land(ms(100)));
+    peer.cluster.act(Action::Kill { node: 1, keep: Keep::All }, ms(50));
+    peer.cluster.advance(ms(200));
+    assert_eq!(end(&peer), 0);
+    assert_eq!(peer.cluster.refusals, []);
+}
+
+#[test]
+fn a_closed_connection_brings_no_answer_that_was_not_due() {
+    let mut peer = met(Fault::Late(ms(500)));
+    peer.cluster.fault(PRODUCE, When::Nth(1), Fault::DropBefore { close: true });
+    peer.now = ms(100);
+    peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
+    assert_eq!(peer.next(), [Delivery::Closed]);
+    // Not even one that was due, if the client had not fetched it when the node closed.
+    let mut peer = met(Fault::Correlation(0));
+    peer.cluster.act(Action::CloseConnections { node: 1 }, ms(400));
+    peer.now = ms(400);
+    assert_eq!(peer.next(), [Delivery::Closed]);
+}
+
+#[test]
 fn an_answer_comes_late_and_holds_up_those_behind_it() {
     let mut peer = met(Fault::Late(ms(500)));
     peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
@@ -116,6 +139,11 @@ fn an_answer_comes_twice() {
     assert_eq!(peer.next(), first);
     assert_eq!(peer.now, ms(53));
     assert_eq!(peer.next(), []);
+    // What is asked meanwhile is answered meanwhile.
+    let mut peer = met(Fault::Twice(ms(50)));
+    assert_eq!(peer.next(), first);
+    assert_eq!(peer.produce(batch(5, 0, 1, &["b"])), (0, 1));
+    assert_eq!(peer.next(), first);
 }
 
 #[test]
@@ -261,6 +289,7 @@ fn connections_close_while_the_node_lives() {
     peer.cluster.act(Action::CloseConnections { node: 1 }, peer.now);
     // Sent before the client knows: its bytes are lost, and that is nobody's fault.
     peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
+    peer.cluster.request(peer.connection, b"garbage", peer.now);
     peer.cluster.assert_no_violations();
     assert_eq!(peer.next(), [Delivery::Closed]);
     peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));

@@ -78,20 +78,41 @@ fn a_fetch_is_cut_at_its_limit_and_never_within_the_first_batch() {
 }
 
 #[test]
+fn a_fetch_of_two_partitions_has_one_limit() {
+    let mut peer = three();
+    peer.send_produce(9, 1, batch(5, 0, 0, &["a", "a"]));
+    assert_eq!(peer.next().len(), 1);
+    let size = batch(5, 0, 0, &["a", "a"]).len();
+    for (limit, expected) in
+        [(0, [size, 0]), (size + 9, [size + 9, 0]), (4 * size, [3 * size, size])]
+    {
+        let mut both = request(&peer, 0, 1 << 20, -1).with_max_bytes(limit as i32);
+        strip(&mut both, 12);
+        let second = both.topics[0].partitions[0].clone().with_partition(1);
+        both.topics[0].partitions.push(second);
+        let found = peer.ask(12, &both);
+        let found = found.responses[0].partitions.iter();
+        let bytes: Vec<_> = found.map(|one| one.records.as_ref().unwrap().len()).collect();
+        assert_eq!(bytes, expected, "{limit}");
+    }
+}
+
+#[test]
 fn what_is_not_replicated_is_not_seen() {
     let mut peer = three();
     peer.cluster.act(Action::Replication(None), peer.now);
-    peer.send_produce(9, 0, batch(5, 0, 6, &["d"]));
+    peer.send_produce(9, 0, batch(5, 0, 6, &["d", "e", "f"]));
     peer.reconnect(1);
     let size = batch(5, 0, 0, &["a", "a"]).len();
     let data = fetch(&mut peer, 12, 0, 1 << 20);
     assert_eq!(data.records.unwrap().len(), 3 * size);
     assert_eq!(data.high_watermark, 6);
     assert_eq!(list(&mut peer, -1), (0, 6, -1));
+    assert_eq!(list(&mut peer, NOW_MS + 2), (0, -1, -1));
     assert_eq!(fetch(&mut peer, 12, 6, 1 << 20).records.unwrap().len(), 0);
     // The log has it, so the offset is not out of range; beyond it, it is.
-    assert_eq!(fetch(&mut peer, 12, 7, 1 << 20).error_code, 0);
-    assert_eq!(fetch(&mut peer, 12, 8, 1 << 20).error_code, 1);
+    assert_eq!(fetch(&mut peer, 12, 9, 1 << 20).error_code, 0);
+    assert_eq!(fetch(&mut peer, 12, 10, 1 << 20).error_code, 1);
 }
 
 #[test]
@@ -103,6 +124,12 @@ fn a_fetch_waits_for_what_it_asks_for() {
     let response = peer.ask(12, &waiting);
     assert_eq!(response.responses[0].partitions[0].records.as_ref().unwrap().len(), 0);
     assert_eq!(peer.now - from, Duration::from_millis(101));
+    // An error is told at once.
+    let from = peer.now;
+    let mut wrong = waiting.clone();
+    wrong.topics[0].partitions[0].fetch_offset = 7;
+    assert_eq!(peer.ask(12, &wrong).responses[0].partitions[0].error_code, 1);
+    assert_eq!(peer.now - from, Duration::from_millis(1));
     let from = peer.now;
     peer.send(12, &waiting);
     let other = peer.cluster.connect(1, peer.now).unwrap();
@@ -136,6 +163,7 @@ fn what_is_gone_is_out_of_range() {
     assert_eq!(fetch(&mut peer, 11, 3, 1000).error_code, 1);
     assert_eq!(fetch(&mut peer, 11, 4, 1000).log_start_offset, 4);
     assert_eq!(list(&mut peer, -2), (0, 4, -1));
+    assert_eq!(list(&mut peer, NOW_MS), (0, 4, NOW_MS));
     // Deleted records take no producer's state with them.
     assert_eq!(peer.producers(), [(5, 0, 5, NOW_MS + 1)]);
     assert_eq!(fetch(&mut peer, 11, -1, 1000).error_code, 1);
@@ -147,6 +175,7 @@ fn a_session_that_was_never_made_is_not_found() {
     let mut session = request(&peer, 0, 1000, -1).with_session_id(9).with_session_epoch(1);
     strip(&mut session, 12);
     assert_eq!(peer.ask(12, &session).error_code, 70);
+    assert_eq!(peer.ask(12, &session.with_session_epoch(0)).error_code, 0);
 }
 
 /// Code, offset and time for a time asked of.

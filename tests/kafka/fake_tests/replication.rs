@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::ProduceRequest;
+use kafka_protocol::messages::{ApiKey, MetadataRequest, ProduceRequest};
 
 use super::bytes::{NOW_MS, batch};
 use super::peer::{Peer, TOPIC, answer, cluster, peer, produced};
-use crate::fake::{Action, Delivery, Keep};
+use crate::fake::{Action, Delivery, Fault, Keep, When};
 
 const STOPPED: Action = Action::Replication(None);
 
@@ -122,8 +122,9 @@ fn replication_that_was_under_way_ends_with_its_leader() {
     peer.cluster.act(moved(2, Keep::Replicated), peer.now);
     peer.reconnect(2);
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 0);
+    peer.now = Duration::from_millis(500);
     peer.send_produce(9, 0, batch(6, 0, 0, &["b"]));
-    peer.cluster.advance(Duration::from_millis(999));
+    peer.cluster.advance(Duration::from_millis(1499));
     assert_eq!(peer.cluster.high_watermark(TOPIC, 0), 0);
     assert_eq!(answers(&mut peer), [(0, 0)]);
     peer.cluster.assert_exactly_once(TOPIC, 0, &["b"]);
@@ -169,6 +170,92 @@ fn a_window_is_as_long_as_its_node_has_run() {
     assert_eq!(peer.produce(batch(5, 0, 2, &["a"])), (45, -1));
 }
 
+/// What a new leader keeps is replicated by itself, whichever way it came to lead.
+#[test]
+fn what_is_kept_is_replicated_under_the_next_leader() {
+    for (nodes, way) in [(2, "moved"), (2, "elected"), (1, "restarted")] {
+        let mut peer = Peer::new(cluster(nodes), 1);
+        peer.cluster.settings.replication = Some(Duration::from_secs(1));
+        peer.send_produce(9, 0, batch(5, 0, 0, &["a"]));
+        peer.now = Duration::from_millis(500);
+        let action = match way {
+            "moved" => moved(2, Keep::All),
+            _ => Action::Kill { node: 1, keep: Keep::All },
+        };
+        peer.cluster.act(action, peer.now);
+        if way == "restarted" {
+            peer.cluster.act(Action::Restart { node: 1 }, peer.now);
+        }
+        // The old leader's word does not count.
+        peer.cluster.advance(Duration::from_millis(1400));
+        assert_eq!(peer.cluster.high_watermark(TOPIC, 0), 0, "{way}");
+        peer.cluster.advance(Duration::from_millis(2500));
+        assert_eq!(peer.cluster.high_watermark(TOPIC, 0), 1, "{way}");
+    }
+}
+
+#[test]
+fn a_node_comes_back_with_what_it_kept() {
+    for (keep, end) in [(Keep::All, 2), (Keep::Replicated, 1), (Keep::Below(0), 0)] {
+        let mut peer = peer();
+        assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (0, 0));
+        peer.cluster.act(STOPPED, peer.now);
+        peer.send_produce(9, 0, batch(5, 0, 1, &["b"]));
+        peer.cluster.act(Action::Kill { node: 1, keep }, peer.now);
+        assert_eq!(peer.cluster.log_end(TOPIC, 0), 2);
+        peer.cluster.act(Action::Restart { node: 1 }, peer.now);
+        assert_eq!(peer.cluster.log_end(TOPIC, 0), end);
+    }
+}
+
+#[test]
+fn nothing_is_replicated_while_nobody_leads() {
+    let mut peer = Peer::new(cluster(3), 1);
+    peer.cluster.settings.replication = Some(Duration::from_secs(1));
+    peer.cluster.settings.election_delay = Duration::from_secs(10);
+    peer.send_produce(9, 0, batch(5, 0, 0, &["a"]));
+    peer.cluster.act(Action::Kill { node: 1, keep: Keep::All }, peer.now);
+    peer.cluster.advance(Duration::from_secs(9));
+    assert_eq!(peer.cluster.high_watermark(TOPIC, 0), 0);
+}
+
+#[test]
+fn a_node_that_is_back_before_the_election_leads_on() {
+    let mut peer = Peer::new(cluster(3), 1);
+    peer.cluster.act(Action::Kill { node: 1, keep: Keep::All }, peer.now);
+    peer.cluster.act(Action::Restart { node: 1 }, peer.now);
+    peer.reconnect(1);
+    peer.now = Duration::from_secs(2);
+    let found = peer.ask(12, &MetadataRequest::default().with_topics(None));
+    let partition = &found.topics[0].partitions[0];
+    assert_eq!((*partition.leader_id, partition.leader_epoch), (1, 2));
+}
+
+/// A leader that is elected again has a new epoch, and what waited in the old one is not its own.
+#[test]
+fn an_answer_that_waits_ends_with_the_epoch() {
+    let mut peer = peer();
+    peer.cluster.act(STOPPED, peer.now);
+    peer.send_produce(9, 0, batch(5, 0, 0, &["a"]));
+    peer.cluster.act(moved(1, Keep::Replicated), peer.now);
+    assert_eq!(answers(&mut peer), [(6, -1)]);
+    assert_eq!(peer.cluster.log_end(TOPIC, 0), 0);
+}
+
+#[test]
+fn a_batch_is_lost_whole() {
+    let mut peer = peer();
+    assert_eq!(peer.produce(batch(5, 0, 0, &["a", "b", "c"])), (0, 0));
+    assert_eq!(peer.produce(batch(5, 0, 3, &["d", "e", "f"])), (0, 3));
+    let (topic, partition) = (TOPIC.to_string(), 0);
+    peer.cluster.act(Action::Trim { topic, partition, offset: 6 }, peer.now);
+    peer.cluster.act(moved(1, Keep::Below(5)), peer.now);
+    assert_eq!(peer.cluster.log_end(TOPIC, 0), 3);
+    // Nothing is left to read, so that is where reading starts.
+    assert_eq!(peer.cluster.log_start(TOPIC, 0), 3);
+    peer.cluster.assert_exactly_once(TOPIC, 0, &["a", "b", "c"]);
+}
+
 #[test]
 fn answers_keep_the_order_of_requests() {
     let mut peer = peer();
@@ -178,13 +265,13 @@ fn answers_keep_the_order_of_requests() {
         peer.send_produce(9, 0, batch(5, 0, n, &["a"]));
     }
     // This one waits for nothing but those in front of it.
-    let refused = batch(5, 0, 99, &["b"]);
-    peer.send_produce(9, 1, refused);
+    peer.cluster.fault(ApiKey::Produce, When::Nth(1), Fault::Error(19));
+    peer.send_produce(9, 1, batch(5, 0, 0, &["b"]));
     let mut all = Vec::new();
     while all.len() < 6 {
         all.extend(answers(&mut peer));
     }
-    assert_eq!(all, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (0, 0)]);
+    assert_eq!(all, [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (19, -1)]);
     peer.cluster.assert_no_violations();
 }
 

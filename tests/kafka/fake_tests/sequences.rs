@@ -87,6 +87,8 @@ fn an_epoch_rises_at_sequence_zero_and_never_falls() {
     assert_eq!(peer.produce(batch(5, 3, 0, &["a"])), (0, 24));
     assert_eq!(peer.produce(batch(5, 3, 0, &["a"])), (0, 24));
     assert_eq!(peer.produce(nth(8)), (47, -1));
+    // What was known of the old epoch is not of the new one.
+    assert_eq!(peer.produce(batch(5, 3, 21, &["21", "22", "23"])), (45, -1));
     // Not even a batch that was known.
     assert_eq!(peer.produce(nth(7)), (47, -1));
     assert_eq!(peer.producers(), [(5, 3, 0, NOW_MS)]);
@@ -123,10 +125,24 @@ fn a_producer_expires_by_the_time_of_its_records() {
     assert_eq!(peer.produce(old(0)), (0, 0));
     peer.cluster.act(Action::ExpireProducers, peer.now);
     assert_eq!(peer.produce(old(0)), (0, 0));
-    // For as long as it is configured.
-    peer.now += Duration::from_secs(86_400);
+    // For as long as it is configured, and not a millisecond more.
+    for (ms, left) in [(86_399_999, 1), (86_400_000, 0)] {
+        peer.now = Duration::from_millis(ms);
+        peer.cluster.act(Action::ExpireProducers, peer.now);
+        assert_eq!(peer.producers().len(), left);
+    }
+    // A clock that runs ahead keeps it longer, and one without a time does not keep it at all.
+    let mut peer = self::peer();
+    for (id, time) in [(5, NOW_MS + 3_600_000), (6, NOW_MS), (7, -1)] {
+        let mut parts = Parts::new(id, 0, 0, &["a"]);
+        (parts.base_timestamp, parts.max_timestamp) = (time, time);
+        assert_eq!(peer.produce(parts.bytes()).0, 0);
+    }
     peer.cluster.act(Action::ExpireProducers, peer.now);
-    assert_eq!(peer.producers(), []);
+    assert_eq!(peer.producers().len(), 2);
+    peer.now = Duration::from_secs(86_400);
+    peer.cluster.act(Action::ExpireProducers, peer.now);
+    assert_eq!(peer.producers(), [(5, 0, 0, NOW_MS + 3_600_000)]);
 }
 
 #[test]
@@ -141,6 +157,29 @@ fn a_producer_that_expired_stays_forgotten_under_the_next_leader() {
     assert_eq!(peer.producers(), []);
     assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (0, 1));
     assert_eq!(peer.producers(), [(5, 0, 0, NOW_MS)]);
+}
+
+/// Other batches have taken the offsets up to which it was forgotten.
+#[test]
+fn a_producer_is_remembered_by_what_it_wrote_since() {
+    let moved = |keep| Action::MoveLeader { topic: TOPIC.into(), partition: 0, to: Some(1), keep };
+    let mut peer = eight();
+    peer.cluster.act(Action::ForgetProducers { topic: TOPIC.into() }, peer.now);
+    peer.cluster.act(moved(Keep::Below(0)), peer.now);
+    assert_eq!(peer.produce(nth(0)), (0, 0));
+    peer.cluster.act(moved(Keep::All), peer.now);
+    assert_eq!(peer.producers(), [(5, 0, 2, NOW_MS + 2)]);
+    // The same for what a restart leaves.
+    let mut peer = eight();
+    peer.cluster.act(Action::Kill { node: 1, keep: Keep::All }, peer.now);
+    peer.cluster.act(Action::Restart { node: 1 }, peer.now);
+    peer.cluster.act(moved(Keep::Below(3)), peer.now);
+    peer.reconnect(1);
+    for n in 1..8 {
+        assert_eq!(peer.produce(nth(n)), (0, i64::from(n) * 3));
+    }
+    peer.cluster.act(moved(Keep::All), peer.now);
+    assert_eq!(peer.produce(nth(5)), (0, 15));
 }
 
 /// The state is one per partition.
