@@ -3,6 +3,7 @@
 mod apis;
 mod batches;
 mod bytes;
+mod campaign;
 mod faults;
 mod oracle;
 mod peer;
