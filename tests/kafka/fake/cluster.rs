@@ -34,6 +34,13 @@ pub(crate) enum Work {
         leader_epoch: i32,
         end: i64,
     },
+    /// Followers hear how far replication is.
+    Tell {
+        topic: u128,
+        partition: i32,
+        leader_epoch: i32,
+        end: i64,
+    },
     /// Metadata catches up.
     Advertise,
     Elect {
@@ -205,6 +212,14 @@ impl Cluster {
                 // What an old leader had sent no longer counts.
                 if let Some(found) = found.filter(|found| found.leader_epoch == leader_epoch) {
                     found.replicated(end);
+                    let later = self.now + self.settings.replication.unwrap_or_default();
+                    self.plan(later, Work::Tell { topic, partition, leader_epoch, end });
+                }
+            }
+            Work::Tell { topic, partition, leader_epoch, end } => {
+                let found = self.partition_by_id(topic, partition);
+                if let Some(found) = found.filter(|found| found.leader_epoch == leader_epoch) {
+                    found.told = found.told.max(end);
                 }
             }
             Work::Advertise => self.advertise_now(),
@@ -378,7 +393,10 @@ impl Cluster {
         let Some(partition) = self.partition_by_id(topic, index) else { return };
         let (end, leader_epoch) = (partition.end(), partition.leader_epoch);
         match delay {
-            Some(Duration::ZERO) => partition.replicated(end),
+            Some(Duration::ZERO) => {
+                partition.replicated(end);
+                partition.told = end;
+            }
             Some(delay) => {
                 self.plan(
                     now + delay,

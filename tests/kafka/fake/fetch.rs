@@ -1,5 +1,6 @@
 //! What is asked of a partition's leader besides Produce: Fetch, ListOffsets, DescribeProducers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::describe_producers_response::{
@@ -18,7 +19,7 @@ use kafka_protocol::messages::{DescribeProducersRequest, FetchRequest, ListOffse
 use super::answers::{Ask, Waiting};
 use super::cluster::{Cluster, Topic};
 use super::metadata::{NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION};
-use super::partition::{Partition, Stored};
+use super::partition::{Partition, Producer, Stored};
 use super::wire;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -64,8 +65,11 @@ impl Cluster {
                 .with_topic_id(asked.topic_id);
             for partition in &asked.partitions {
                 let epoch = partition.current_leader_epoch;
-                let found = lead(ask, topic, unknown, partition.partition, epoch);
-                let data = partition_data(partition, found, &mut budget, bytes == 0);
+                // From this version on followers serve consumers, too.
+                let only_leader = ask.head.version < 11;
+                let index = partition.partition;
+                let found = find(ask, topic, unknown, index, epoch, only_leader);
+                let data = partition_data(ask, partition, found, &mut budget, bytes == 0);
                 bytes += data.records.as_ref().map_or(0, |records| records.len());
                 failed |= data.error_code != 0;
                 answer.partitions.push(data);
@@ -86,7 +90,7 @@ impl Cluster {
             let topic = self.topics.get(asked.name.as_str());
             let partitions = asked.partitions.iter().map(|partition| {
                 let (index, epoch) = (partition.partition_index, partition.current_leader_epoch);
-                listed(partition, lead(&ask, topic, UNKNOWN_TOPIC_OR_PARTITION, index, epoch))
+                listed(partition, find(&ask, topic, UNKNOWN_TOPIC_OR_PARTITION, index, epoch, true))
             });
             let answer = ListOffsetsTopicResponse::default().with_name(asked.name.clone());
             response.topics.push(answer.with_partitions(partitions.collect()));
@@ -101,12 +105,15 @@ impl Cluster {
         for asked in &request.topics {
             let topic = self.topics.get(asked.name.as_str());
             let partitions = asked.partition_indexes.iter().map(|index| {
-                let found = lead(&ask, topic, UNKNOWN_TOPIC_OR_PARTITION, *index, -1);
+                // A follower answers as well, with what it has.
+                let found = find(&ask, topic, UNKNOWN_TOPIC_OR_PARTITION, *index, -1, false);
                 let answer = PartitionResponse::default()
                     .with_partition_index(*index)
                     .with_error_message(None);
                 match found {
-                    Ok(partition) => answer.with_active_producers(producers(partition)),
+                    Ok(partition) => {
+                        answer.with_active_producers(producers(partition.producers_at(ask.node)))
+                    }
                     Err(code) => answer.with_error_code(code),
                 }
             });
@@ -118,13 +125,14 @@ impl Cluster {
     }
 }
 
-/// The partition if this node leads it in the epoch that the client knows of, or the code.
-fn lead<'a>(
+/// The partition as this node has it, in the epoch that the client knows of, or the code.
+fn find<'a>(
     ask: &Ask,
     topic: Option<&'a Topic>,
     unknown: i16,
     index: i32,
     epoch: i32,
+    only_leader: bool,
 ) -> Result<&'a Partition, i16> {
     if let Some(code) = ask.forced() {
         return Err(code);
@@ -138,7 +146,7 @@ fn lead<'a>(
     if epoch > partition.leader_epoch {
         return Err(UNKNOWN_LEADER_EPOCH);
     }
-    if partition.leader != Some(ask.node) {
+    if only_leader && partition.leader != Some(ask.node) {
         return Err(NOT_LEADER_OR_FOLLOWER);
     }
     Ok(partition)
@@ -146,6 +154,7 @@ fn lead<'a>(
 
 /// `first`: whether a batch that is larger than asked for is given all the same.
 fn partition_data(
+    ask: &Ask,
     asked: &FetchPartition,
     found: Result<&Partition, i16>,
     budget: &mut usize,
@@ -166,15 +175,16 @@ fn partition_data(
         Ok(partition) => partition,
         Err(code) => return failed(code),
     };
-    if asked.fetch_offset < partition.log_start || asked.fetch_offset > partition.end() {
+    let (high_watermark, end) = partition.marks_at(ask.node);
+    if asked.fetch_offset < partition.log_start || asked.fetch_offset > end {
         return failed(OFFSET_OUT_OF_RANGE);
     }
     let limit = (*budget).min(asked.partition_max_bytes.max(0) as usize);
-    let records = slice(partition.visible(), asked.fetch_offset, limit, first);
+    let records = slice(partition.below(high_watermark), asked.fetch_offset, limit, first);
     *budget = budget.saturating_sub(records.len());
     data.clone()
-        .with_high_watermark(partition.high_watermark)
-        .with_last_stable_offset(partition.high_watermark)
+        .with_high_watermark(high_watermark)
+        .with_last_stable_offset(high_watermark)
         .with_log_start_offset(partition.log_start)
         .with_records(Some(records.into()))
 }
@@ -238,8 +248,8 @@ fn times(stored: &Stored) -> impl Iterator<Item = (i64, i64)> {
     records.map(|(record, offset)| (stored.append_time.unwrap_or(record.timestamp), offset))
 }
 
-fn producers(partition: &Partition) -> Vec<ProducerState> {
-    let all = partition.producers.iter().map(|(id, producer)| {
+fn producers(known: BTreeMap<i64, Producer>) -> Vec<ProducerState> {
+    let all = known.iter().map(|(id, producer)| {
         ProducerState::default()
             .with_producer_id((*id).into())
             .with_producer_epoch(producer.epoch.into())

@@ -95,6 +95,8 @@ pub(crate) struct Partition {
     pub(crate) log: Vec<Stored>,
     pub(crate) log_start: i64,
     pub(crate) high_watermark: i64,
+    /// The high watermark as followers know it, a fetch later.
+    pub(crate) told: i64,
     pub(crate) producers: BTreeMap<i64, Producer>,
     /// Up to where a producer's batches are no longer remembered, for it expired.
     forgotten: BTreeMap<i64, i64>,
@@ -112,6 +114,7 @@ impl Partition {
             log: Vec::new(),
             log_start: 0,
             high_watermark: 0,
+            told: 0,
             producers: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             reloaded: BTreeMap::new(),
@@ -186,6 +189,7 @@ impl Partition {
         self.log.retain(|stored| stored.end() <= end);
         let end = self.end();
         self.high_watermark = self.high_watermark.min(end);
+        self.told = self.told.min(end);
         self.log_start = self.log_start.min(end);
         // Other batches will take these offsets.
         for offset in self.forgotten.values_mut().chain(self.reloaded.values_mut()) {
@@ -203,9 +207,14 @@ impl Partition {
     }
 
     fn rebuild(&mut self) {
-        let reloaded = self.leader.and_then(|leader| self.reloaded.get(&leader)).copied();
+        self.producers = self.remembered(self.leader, self.end());
+    }
+
+    /// What a node remembers of the log below this offset.
+    fn remembered(&self, node: Option<i32>, end: i64) -> BTreeMap<i64, Producer> {
+        let reloaded = node.and_then(|node| self.reloaded.get(&node)).copied();
         let mut producers = BTreeMap::new();
-        for stored in &self.log {
+        for stored in self.log.iter().take_while(|stored| stored.end() <= end) {
             if reloaded.is_some_and(|end| stored.base_offset == end) {
                 keep_last(&mut producers);
             }
@@ -214,10 +223,18 @@ impl Partition {
                 remember(&mut producers, stored);
             }
         }
-        if reloaded.is_some_and(|end| self.end() == end) {
+        if reloaded.is_some_and(|reloaded| reloaded == end) {
             keep_last(&mut producers);
         }
-        self.producers = producers;
+        producers
+    }
+
+    /// What a node says of producers: a follower knows what is replicated.
+    pub(crate) fn producers_at(&self, node: i32) -> BTreeMap<i64, Producer> {
+        if self.leader == Some(node) {
+            return self.producers.clone();
+        }
+        self.remembered(Some(node), self.high_watermark)
     }
 
     /// Forgets the producers whose last batch is this old by its own time. Returns how many.
@@ -234,9 +251,22 @@ impl Partition {
         self.forgotten.insert(producer_id, self.end());
     }
 
-    /// Batches that consumers may see.
+    /// High watermark and log end as a node has them.
+    pub(crate) fn marks_at(&self, node: i32) -> (i64, i64) {
+        if self.leader == Some(node) {
+            (self.high_watermark, self.end())
+        } else {
+            (self.told, self.high_watermark)
+        }
+    }
+
+    /// Batches that consumers may see, below a high watermark.
+    pub(crate) fn below(&self, end: i64) -> impl Iterator<Item = &Stored> {
+        self.log.iter().take_while(move |stored| stored.end() <= end)
+    }
+
     pub(crate) fn visible(&self) -> impl Iterator<Item = &Stored> {
-        self.log.iter().take_while(|stored| stored.end() <= self.high_watermark)
+        self.below(self.high_watermark)
     }
 }
 

@@ -41,10 +41,10 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    fn refuse(&mut self, refusal: Refusal) {
-        (self.base_offset, self.append_time, self.log_start) = (-1, -1, -1);
+    /// Behind the append: brokers then say where it is all the same.
+    fn fail(&mut self, code: i16, why: &str) {
         self.wait = None;
-        self.refusal = Some(refusal);
+        self.refusal = Some(Refusal::new(code, why));
     }
 }
 
@@ -174,12 +174,12 @@ impl Cluster {
         for part in parts.iter_mut() {
             let Some(wait) = part.wait.clone() else { continue };
             match self.partition_by_id(wait.topic, part.index) {
-                None => part.refuse(Refusal::new(UNKNOWN_TOPIC_OR_PARTITION, "deleted meanwhile")),
+                None => part.fail(UNKNOWN_TOPIC_OR_PARTITION, "deleted meanwhile"),
                 Some(found) if found.leader_epoch != wait.leader_epoch => {
-                    part.refuse(Refusal::new(NOT_LEADER_OR_FOLLOWER, "the leader has changed"));
+                    part.fail(NOT_LEADER_OR_FOLLOWER, "the leader has changed");
                 }
                 Some(found) if found.high_watermark >= wait.end => part.wait = None,
-                Some(_) if late => part.refuse(Refusal::new(REQUEST_TIMED_OUT, "not replicated")),
+                Some(_) if late => part.fail(REQUEST_TIMED_OUT, "not replicated"),
                 Some(_) => {}
             }
         }
@@ -211,7 +211,7 @@ impl Cluster {
     ) -> PartitionProduceResponse {
         let mut part = part.clone();
         if let Some(code) = ask.forced() {
-            part.refuse(Refusal::new(code, "by order"));
+            part.fail(code, "by order");
         }
         let mut answer = PartitionProduceResponse::default()
             .with_index(part.index)

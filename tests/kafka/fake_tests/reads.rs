@@ -153,7 +153,42 @@ fn only_the_leader_of_the_epoch_is_read_from() {
     };
     assert_eq!([code(-1), code(0), code(1), code(2)], [0, 74, 0, 75]);
     peer.reconnect(2);
-    assert_eq!(fetch(&mut peer, 11, 0, 1000).error_code, 6);
+    assert_eq!(fetch(&mut peer, 10, 0, 1000).error_code, 6);
+    assert_eq!(fetch(&mut peer, 11, 0, 1000).error_code, 0);
+    assert_eq!(list(&mut peer, -1), (6, -1, -1));
+}
+
+/// As three nodes of 4.3.1 were seen to do: from version 11 on a follower serves consumers, with
+/// what it has heard of, and DescribeProducers is answered by any node.
+#[test]
+fn a_follower_answers_with_what_it_has() {
+    let mut peer = Peer::new(cluster(2), 1);
+    assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (0, 0));
+    peer.now += Duration::from_millis(1);
+    assert_eq!(peer.produce(batch(5, 0, 1, &["b"])), (0, 1));
+    peer.cluster.act(Action::Replication(None), peer.now);
+    peer.send_produce(9, 0, batch(5, 0, 2, &["c"]));
+    let seen = |peer: &mut Peer| (fetch(peer, 11, 0, 9999).high_watermark, peer.producers());
+    peer.reconnect(1);
+    assert_eq!(seen(&mut peer), (2, vec![(5, 0, 2, NOW_MS)]));
+    peer.reconnect(2);
+    assert_eq!(seen(&mut peer), (2, vec![(5, 0, 1, NOW_MS)]));
+    // It hears of the high watermark a fetch later.
+    peer.cluster.act(Action::Replication(Some(Duration::from_millis(50))), peer.now);
+    peer.now += Duration::from_millis(60);
+    peer.cluster.advance(peer.now);
+    assert_eq!(peer.cluster.high_watermark(TOPIC, 0), 3);
+    assert_eq!(seen(&mut peer), (2, vec![(5, 0, 2, NOW_MS)]));
+    let size = batch(5, 0, 0, &["a"]).len();
+    assert_eq!(fetch(&mut peer, 11, 1, 9999).records.unwrap().len(), size);
+    peer.now += Duration::from_millis(60);
+    assert_eq!(seen(&mut peer), (3, vec![(5, 0, 2, NOW_MS)]));
+    // One that was restarted has forgotten all but the last.
+    peer.cluster.act(Action::Kill { node: 2, keep: Keep::All }, peer.now);
+    peer.cluster.act(Action::Restart { node: 2 }, peer.now);
+    peer.reconnect(2);
+    assert_eq!(peer.producers(), [(5, 0, 2, NOW_MS)]);
+    assert_eq!(peer.produce(batch(5, 0, 2, &["c"])), (6, -1));
 }
 
 #[test]

@@ -52,7 +52,8 @@ fn a_leader_tells_of_sequences_that_are_not_replicated() {
 fn a_batch_that_is_not_replicated_in_time_is_answered_so_and_stays() {
     let mut peer = peer();
     peer.cluster.act(STOPPED, peer.now);
-    assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (7, -1));
+    // With its offset, and without a promise.
+    assert_eq!(peer.produce(batch(5, 0, 0, &["a"])), (7, 0));
     assert_eq!(peer.now, Duration::from_millis(5001));
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 1);
     // The duplicate waits for the same replication.
@@ -75,7 +76,7 @@ fn a_new_leader_has_what_was_replicated_and_the_old_one_says_so() {
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 7);
     peer.cluster.act(moved(2, Keep::Replicated), peer.now);
     // What waited is answered by the one that no longer leads.
-    assert_eq!(answers(&mut peer), [(6, -1)]);
+    assert_eq!(answers(&mut peer), [(6, 6)]);
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 6);
     let request = peer.produce_request(10, &[(0, batch(5, 0, 6, &["b"]))]);
     let response = peer.ask(10, &request);
@@ -238,7 +239,7 @@ fn an_answer_that_waits_ends_with_the_epoch() {
     peer.cluster.act(STOPPED, peer.now);
     peer.send_produce(9, 0, batch(5, 0, 0, &["a"]));
     peer.cluster.act(moved(1, Keep::Replicated), peer.now);
-    assert_eq!(answers(&mut peer), [(6, -1)]);
+    assert_eq!(answers(&mut peer), [(6, 0)]);
     assert_eq!(peer.cluster.log_end(TOPIC, 0), 0);
 }
 
