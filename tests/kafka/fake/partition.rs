@@ -234,7 +234,8 @@ impl Partition {
         if self.leader == Some(node) {
             return self.producers.clone();
         }
-        self.remembered(Some(node), self.high_watermark)
+        // How many of its batches it knows again is not told.
+        self.remembered(None, self.high_watermark)
     }
 
     /// Forgets the producers whose last batch is this old by its own time. Returns how many.

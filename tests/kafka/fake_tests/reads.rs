@@ -173,6 +173,8 @@ fn a_follower_answers_with_what_it_has() {
     assert_eq!(seen(&mut peer), (2, vec![(5, 0, 2, NOW_MS)]));
     peer.reconnect(2);
     assert_eq!(seen(&mut peer), (2, vec![(5, 0, 1, NOW_MS)]));
+    assert_eq!(fetch(&mut peer, 11, 2, 9999).error_code, 0);
+    assert_eq!(fetch(&mut peer, 11, 3, 9999).error_code, 1);
     // It hears of the high watermark a fetch later.
     peer.cluster.act(Action::Replication(Some(Duration::from_millis(50))), peer.now);
     peer.now += Duration::from_millis(60);
@@ -183,12 +185,19 @@ fn a_follower_answers_with_what_it_has() {
     assert_eq!(fetch(&mut peer, 11, 1, 9999).records.unwrap().len(), size);
     peer.now += Duration::from_millis(60);
     assert_eq!(seen(&mut peer), (3, vec![(5, 0, 2, NOW_MS)]));
-    // One that was restarted has forgotten all but the last.
-    peer.cluster.act(Action::Kill { node: 2, keep: Keep::All }, peer.now);
-    peer.cluster.act(Action::Restart { node: 2 }, peer.now);
-    peer.reconnect(2);
-    assert_eq!(peer.producers(), [(5, 0, 2, NOW_MS)]);
     assert_eq!(peer.produce(batch(5, 0, 2, &["c"])), (6, -1));
+    // What a new leader has lost, no follower has.
+    let (topic, partition, keep) = (TOPIC.to_string(), 0, Keep::Below(1));
+    let moved = Action::MoveLeader { topic, partition, to: Some(1), keep };
+    peer.cluster.act(Action::Replication(None), peer.now);
+    peer.cluster.act(moved, peer.now);
+    assert_eq!(seen(&mut peer), (1, vec![(5, 0, 0, NOW_MS)]));
+    // Without a delay there is nothing to be behind of.
+    peer.reconnect(1);
+    peer.cluster.act(Action::Replication(Some(Duration::ZERO)), peer.now);
+    assert_eq!(peer.produce(batch(5, 0, 1, &["d"])), (0, 1));
+    peer.reconnect(2);
+    assert_eq!(seen(&mut peer), (2, vec![(5, 0, 1, NOW_MS)]));
 }
 
 #[test]
