@@ -21,6 +21,7 @@ pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};
 pub use log::inspect::SegmentFile;
 pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
 pub use log::policy::{Hold, OnFull};
+pub use log::produce::ProducerStamp;
 pub use log::read::Reader;
 pub use log::report::{ConsumerMoved, RecoveryReport};
 pub use log::retention::{HeldBack, RetentionReport};
@@ -30,9 +31,12 @@ pub use log::validate::Refusal;
 pub use log::verify::VerifyReport;
 pub use log::wear::Wear;
 pub use log::{Log, OffsetSpec, Visibility};
+#[cfg(feature = "kafka")]
+pub use replicator::{Connection, KafkaUpstream, Network, UpstreamPartition};
 #[cfg(feature = "replicator")]
 pub use replicator::{
-    LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus, Source, Upstream,
+    Delivery, LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus,
+    ReplicatorTurns, Resume, Source, Turn, Upstream, UpstreamStatus,
 };
 #[cfg(feature = "toml")]
 pub use store::config::Config;

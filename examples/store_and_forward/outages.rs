@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use forebay::{Error, Offset, RecordBatch, Result, Source, Upstream};
+use forebay::{Error, Offset, RecordBatch, Result, Resume, Source, Upstream, UpstreamStatus};
 
 /// How the text of every error made here begins.
 pub(crate) const INJECTED: &str = "injected: ";
@@ -91,41 +91,49 @@ impl<U: Upstream> Outages<U> {
     }
 
     /// Hands on what the upstream said, unless that gets lost.
-    fn answer(&mut self, below: Offset) -> Result<Offset> {
+    fn answer<T>(&mut self, answer: T) -> Result<T> {
         match self.meets(&[Outage::AnswerLost]) {
             Some(_) => Err(broken("the upstream's answer was lost on its way")),
-            None => Ok(below),
+            None => Ok(answer),
         }
     }
 }
 
 impl<U: Upstream> Upstream for Outages<U> {
-    fn connect(&mut self, source: &Source) -> Result<Offset> {
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume> {
         self.check_up()?;
         let resume = self.upstream.connect(source)?;
         self.answer(resume)
     }
 
-    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn send(&mut self, batch: &RecordBatch, source: &mut Source<'_>) -> Result<()> {
         self.check_up()?;
         match self.meets(&[Outage::BatchLost, Outage::Break]) {
             Some(Outage::BatchLost) => Err(broken("the batch was lost on its way")),
             Some(_) => {
-                self.upstream.send(batch)?;
+                self.upstream.send(batch, source)?;
                 Err(broken("the link broke after the batch had arrived"))
             }
-            None => self.upstream.send(batch),
+            None => self.upstream.send(batch, source),
         }
     }
 
-    fn acknowledge(&mut self, max_wait: Duration) -> Result<Offset> {
+    fn acknowledge(&mut self, max_wait: Duration, source: &mut Source<'_>) -> Result<Offset> {
         self.check_up()?;
-        let below = self.upstream.acknowledge(max_wait)?;
+        let below = self.upstream.acknowledge(max_wait, source)?;
         self.answer(below)
     }
 
     fn disconnect(&mut self) {
         self.upstream.disconnect();
+    }
+
+    fn pause(&self) -> Duration {
+        self.upstream.pause()
+    }
+
+    fn status(&self) -> UpstreamStatus {
+        self.upstream.status()
     }
 }
 

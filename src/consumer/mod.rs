@@ -77,6 +77,7 @@ pub struct Consumer {
     name: String,
     reader: Reader,
     committed: Offset,
+    metadata: Vec<u8>,
     missed: u64,
 }
 
@@ -156,11 +157,12 @@ impl Log {
         }
         let mut added = false;
         let found = inner.change_state(|state| {
+            let count = state.consumers.len();
             let found = find_or_add(state, name, start, &options)?;
-            added = found.1;
-            Ok(found)
+            added = state.consumers.len() > count;
+            Ok((found, added))
         });
-        let committed = found.inspect_err(|_| {
+        let (committed, metadata) = found.inspect_err(|_| {
             if added {
                 // There was no room for it: it must not stand in the way of what comes next.
                 let _ = inner.change_state(|state| {
@@ -174,7 +176,7 @@ impl Log {
         let begin = committed.max(inner.committable_start());
         let missed = (begin - committed).unsigned_abs();
         let reader = Reader::new(handle, begin, options.visibility);
-        Ok(Consumer { name: name.to_owned(), reader, committed, missed })
+        Ok(Consumer { name: name.to_owned(), reader, committed, metadata, missed })
     }
 
     fn knows_consumer(&self, name: &str) -> Result<bool> {
@@ -239,13 +241,13 @@ fn visibility_of(consumer: &ConsumerState) -> Visibility {
     if consumer.durable { Visibility::Durable } else { Visibility::Written }
 }
 
-/// The committed offset of a consumer that is there, or of one that is added.
+/// What the consumer has that is there, or one that is added.
 fn find_or_add(
     state: &mut State,
     name: &str,
     start: impl FnOnce(Offset) -> Result<Offset>,
     options: &ConsumerOptions,
-) -> Result<(Offset, bool)> {
+) -> Result<(Offset, Vec<u8>)> {
     if let Some(found) = state.consumers.iter().find(|consumer| consumer.name == name) {
         let stored = visibility_of(found);
         if stored != options.visibility {
@@ -253,7 +255,7 @@ fn find_or_add(
                 "the consumer '{name}' was created with visibility {stored:?}"
             )));
         }
-        return Ok((found.committed, false));
+        return Ok((found.committed, found.metadata.clone()));
     }
     if state.consumers.len() >= limits::CONSUMERS_MAX {
         return Err(Error::invalid(format!(
@@ -263,8 +265,8 @@ fn find_or_add(
     }
     let start = start(state.log_start)?;
     let durable = options.visibility == Visibility::Durable;
-    state.consumers.push(ConsumerState { name: name.to_owned(), durable, committed: start });
-    Ok((start, true))
+    state.consumers.push(ConsumerState::new(name.to_owned(), durable, start));
+    Ok((start, Vec::new()))
 }
 
 impl Consumer {
@@ -350,6 +352,42 @@ impl Consumer {
     /// [`OffsetOutOfRange`](ErrorKind::OffsetOutOfRange) below the log start offset (with an
     /// archive: below zero) or above what this consumer can see; those of [`Consumer::commit`].
     pub fn commit_offset(&mut self, offset: Offset) -> Result<()> {
+        self.change_commit(offset, None)
+    }
+
+    /// Commits an offset together with up to 255 bytes that say what it means elsewhere: an offset
+    /// upstream, a file's name, a producer id. Both change at once. The bytes stay until they are
+    /// replaced; [`Log::snapshot`] leaves them out, for what they name belongs to this log alone.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for more bytes; else those of
+    /// [`Consumer::commit_offset`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// let mut consumer = log.consumer("carrier")?;
+    /// consumer.commit_with(log.log_end_offset(), b"shipment 17")?;
+    /// drop(consumer);
+    /// assert_eq!(log.consumer("carrier")?.metadata(), b"shipment 17");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit_with(&mut self, offset: Offset, metadata: &[u8]) -> Result<()> {
+        if metadata.len() > limits::METADATA_BYTES_MAX {
+            let (length, most) = (metadata.len(), limits::METADATA_BYTES_MAX);
+            let text = format!("metadata of {length} bytes, of at most {most}");
+            return Err(Error::invalid(text).at(&self.reader.log().inner.env.dir));
+        }
+        self.change_commit(offset, Some(metadata))
+    }
+
+    /// What was committed together with the offset last; empty if nothing was.
+    #[must_use]
+    pub fn metadata(&self) -> &[u8] {
+        &self.metadata
+    }
+
+    fn change_commit(&mut self, offset: Offset, metadata: Option<&[u8]>) -> Result<()> {
         let inner = &*self.reader.log().inner;
         inner.check_open()?;
         let valid = inner.committable_start()..inner.visible_end(self.reader.visibility());
@@ -363,7 +401,7 @@ impl Consumer {
             return Err(out_of_range());
         }
         let name = &self.name;
-        let set = |to| {
+        let set = |to, metadata: Option<&[u8]>| {
             inner.change_state(|state| {
                 let archived = inner.has_archive();
                 if to == offset && to < state.log_start && !archived {
@@ -372,16 +410,23 @@ impl Consumer {
                 }
                 let found = state.consumers.iter_mut().find(|consumer| consumer.name == *name);
                 let Some(consumer) = found else { return Ok(((), false)) };
-                let changed = consumer.committed != to;
+                let other = metadata.filter(|metadata| consumer.metadata != *metadata);
+                let changed = consumer.committed != to || other.is_some();
                 consumer.committed = to;
+                if let Some(other) = other {
+                    consumer.metadata = other.to_vec();
+                }
                 Ok(((), changed))
             })
         };
-        set(offset).inspect_err(|_| {
+        set(offset, metadata).inspect_err(|_| {
             // What was refused is not written with the next change either.
-            let _ = set(self.committed);
+            let _ = set(self.committed, Some(&self.metadata));
         })?;
         self.committed = offset;
+        if let Some(metadata) = metadata {
+            self.metadata = metadata.to_vec();
+        }
         inner.commit_may_release(offset);
         Ok(())
     }

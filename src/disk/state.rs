@@ -17,6 +17,11 @@ const FLAG_SOURCE: u16 = 4;
 const FLAG_CLOSING_TIME: u16 = 8;
 const FLAG_SYNC_FAILED: u16 = 128;
 
+/// Of a consumer: it sees only what is durable.
+const CONSUMER_DURABLE: u8 = 1;
+/// Of a consumer: what its owner keeps follows the name.
+const CONSUMER_METADATA: u8 = 2;
+
 /// Everything small that has to survive: kept whole in every slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct State {
@@ -113,12 +118,23 @@ pub(crate) struct ConsumerState {
     /// It only sees what is durable, so what it saw may not change (I17).
     pub(crate) durable: bool,
     pub(crate) committed: Offset,
+    /// What its owner keeps with the committed offset.
+    pub(crate) metadata: Vec<u8>,
+}
+
+impl ConsumerState {
+    /// One that keeps nothing beside its offset.
+    pub(crate) fn new(name: String, durable: bool, committed: Offset) -> ConsumerState {
+        ConsumerState { name, durable, committed, metadata: Vec::new() }
+    }
 }
 
 impl State {
     /// Bytes of memory what it lists takes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let names: usize = self.consumers.iter().map(|consumer| consumer.name.capacity()).sum();
+        let kept =
+            |consumer: &ConsumerState| consumer.name.capacity() + consumer.metadata.capacity();
+        let names: usize = self.consumers.iter().map(kept).sum();
         let tails: usize = self.tails.iter().map(|tail| tail.bytes.capacity()).sum();
         let lists = self.samples.capacity() * size_of::<ClockSample>()
             + self.tails.capacity() * size_of::<TailCopy>()
@@ -197,9 +213,16 @@ impl Slot for State {
         out.extend_from_slice(&count.to_be_bytes());
         for consumer in &self.consumers {
             out.extend_from_slice(&consumer.committed.get().to_be_bytes());
-            out.push(u8::from(consumer.durable));
+            let durable = if consumer.durable { CONSUMER_DURABLE } else { 0 };
+            let kept = if consumer.metadata.is_empty() { 0 } else { CONSUMER_METADATA };
+            out.push(durable | kept);
             out.push(u8::try_from(consumer.name.len()).expect("names are bounded by 249"));
             out.extend_from_slice(consumer.name.as_bytes());
+            if kept != 0 {
+                let length = u8::try_from(consumer.metadata.len());
+                out.push(length.expect("metadata are bounded by 255"));
+                out.extend_from_slice(&consumer.metadata);
+            }
         }
         out.push(u8::try_from(self.tails.len()).expect("tails are bounded by 3"));
         for tail in &self.tails {
@@ -277,9 +300,14 @@ fn take_tails(fields: &mut Fields<'_>) -> Result<Vec<TailCopy>, DecodeError> {
 
 fn take_consumer(fields: &mut Fields<'_>) -> Result<ConsumerState, DecodeError> {
     let committed = fields.offset()?;
-    let [durable] = fields.array()?;
+    let [kind] = fields.array()?;
     let name = fields.text()?.to_owned();
-    Ok(ConsumerState { name, durable: durable != 0, committed })
+    let mut metadata = Vec::new();
+    if kind & CONSUMER_METADATA != 0 {
+        let [length] = fields.array()?;
+        metadata.extend_from_slice(fields.take(usize::from(length))?);
+    }
+    Ok(ConsumerState { name, durable: kind & CONSUMER_DURABLE != 0, committed, metadata })
 }
 
 #[cfg(test)]
@@ -291,6 +319,7 @@ mod tests {
             name: name.to_owned(),
             durable,
             committed: Offset::new(committed),
+            metadata: if durable { vec![durable.into(); 255] } else { Vec::new() },
         };
         State {
             meta: Meta {
@@ -427,7 +456,7 @@ mod tests {
         let consumers = State { samples: Vec::new(), tails: Vec::new(), ..all.clone() };
         assert_eq!(samples.memory_bytes(), 128 * size_of::<ClockSample>());
         assert_eq!(tails.memory_bytes(), 2 * size_of::<TailCopy>() + 615);
-        assert_eq!(consumers.memory_bytes(), 2 * size_of::<ConsumerState>() + 250);
+        assert_eq!(consumers.memory_bytes(), 2 * size_of::<ConsumerState>() + 250 + 255);
         let parts = [samples, tails, consumers];
         assert_eq!(all.memory_bytes(), parts.iter().map(State::memory_bytes).sum::<usize>());
     }

@@ -67,6 +67,11 @@ impl RecordBatch {
         walker.last_batch().map(|bytes| RecordBatch::new(bytes, start))
     }
 
+    /// The same batch with all its records, wherever a reader began.
+    pub(crate) fn whole(&self) -> RecordBatch {
+        RecordBatch { start: self.base_offset(), ..self.clone() }
+    }
+
     #[inline]
     pub(crate) fn header(&self) -> BatchHeader {
         BatchHeader::read(&self.bytes).unwrap_or(BatchHeader::NONE)

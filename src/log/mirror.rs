@@ -4,12 +4,10 @@
 
 use std::ops::Range;
 
-use crate::codec::encode::encode_gap;
 use crate::log::batch::RecordBatch;
 use crate::log::write::{Waiting, Writer};
 use crate::log::{Inner, Log};
 use crate::words::error::{Error, ErrorKind, Result};
-use crate::words::limits;
 use crate::words::offset::Offset;
 
 impl Log {
@@ -78,19 +76,7 @@ impl Inner {
                 .at(&self.env.dir)
                 .offset(batch.base_offset()));
         }
-        let gap = batch.base_offset() - end;
-        if gap / i64::from(i32::MAX) >= limits::MIRROR_GAP_BATCHES_MAX {
-            let text = format!("the batch lies {gap} offsets above the mirror's end");
-            return Err(Error::invalid(text).at(&self.env.dir).offset(batch.base_offset()));
-        }
-        while writer.next_offset < batch.base_offset() {
-            let missing = batch.base_offset() - writer.next_offset;
-            let step = i32::try_from(missing).unwrap_or(i32::MAX);
-            let mut gap = Vec::new();
-            encode_gap(&mut gap, step);
-            self.write_batch(writer, &mut gap, step, -1)?;
-            writer.appended.records -= u64::from(step.unsigned_abs());
-        }
+        self.write_gap(writer, batch.base_offset())?;
         // The delta is at most i32::MAX - 1: `check_header` bounds the count by it.
         let count = header.last_offset_delta.saturating_add(1);
         let offsets = self.write_batch(writer, bytes, count, header.max_timestamp)?;

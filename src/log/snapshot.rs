@@ -312,7 +312,9 @@ impl Snapshot<'_> {
         } = state;
         let consumers = consumers.into_iter().map(|consumer| {
             self.report.consumers_moved_back += u64::from(consumer.committed > end);
-            ConsumerState { committed: consumer.committed.min(end), ..consumer }
+            // Without metadata: a producer id belongs to one log alone.
+            let ConsumerState { name, durable, committed, metadata: _ } = consumer;
+            ConsumerState::new(name, durable, committed.min(end))
         });
         let clean = CleanMark {
             active_base: last.base,

@@ -1,13 +1,14 @@
-//! The replicator's one thread: does what the engine says and tells it what happened.
+//! Does what the engine says and tells it what happened, one step at a time.
 //!
 //! Floor 6. Keeps I16: the consumer it reads through sees only what is durable.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::engine::{Engine, Event, Step};
-use super::{LinkState, ReplicatorOptions, ReplicatorStatus, Shared, Source, Upstream};
+use super::upstream::{Source, Upstream};
+use super::{LinkState, ReplicatorOptions, ReplicatorStatus, Shared};
 use crate::{Consumer, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Visibility};
 
 /// While it waits for records the thread looks this often whether it is to stop.
@@ -15,14 +16,29 @@ const IDLE_STEP: Duration = Duration::from_millis(100);
 /// Under a policy that never flushes by itself, how often an idle log's last records are flushed.
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 
+/// What follows a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next step, at once.
+    Step,
+    /// The next step when the log has records from this offset on, and after this time at the
+    /// latest.
+    Records(Offset, Duration),
+    /// The next step after this time.
+    Later(Duration),
+    /// None: the log is closed.
+    End,
+}
+
 pub(super) struct Driver {
     log: Log,
     consumer: Consumer,
     upstream: Box<dyn Upstream>,
     engine: Engine,
     shared: Arc<Shared>,
-    started: Instant,
     flushed_at: Duration,
+    bytes_per_second: Option<u64>,
+    send_at: Duration,
 }
 
 impl Driver {
@@ -45,39 +61,41 @@ impl Driver {
             upstream,
             engine: Engine::new(backoff, options.in_flight_bytes, timeout),
             shared,
-            started: Instant::now(),
             flushed_at: Duration::ZERO,
+            bytes_per_second: options.bytes_per_second,
+            send_at: Duration::ZERO,
         }
     }
 
-    pub(super) fn run(mut self) {
-        let stopped = Stopped(Arc::clone(&self.shared));
-        while !self.shared.status.lock().stop {
-            let now = self.now();
-            let done = match self.engine.next(now) {
-                Step::Connect => self.connect(),
-                Step::Ship => self.ship(),
-                Step::Acknowledge(left) => self.acknowledge(left),
-                Step::Idle => self.idle(),
-                Step::Wait(left) => {
-                    self.wait(left);
-                    Ok(())
-                }
-            };
-            if let Err(error) = done {
-                if self.log_is_gone(&error) {
-                    self.note(|status| status.set_error(&error));
-                    break;
-                }
+    /// Does what is due.
+    pub(super) fn step(&mut self) -> Next {
+        let done = match self.engine.next(self.now()) {
+            Step::Connect => self.connect().map(|()| Next::Step),
+            Step::Ship => self.ship().map(|()| Next::Step),
+            Step::Acknowledge(left) => self.acknowledge(left).map(|()| Next::Step),
+            Step::Idle => self.idle(),
+            Step::Wait(left) => Ok(Next::Later(left)),
+        };
+        match done {
+            Ok(next) => next,
+            Err(error) if self.log_is_gone(&error) => {
+                self.note(|status| status.set_error(&error));
+                Next::End
+            }
+            Err(error) => {
                 self.link_failed(&error);
+                Next::Step
             }
         }
+    }
+
+    /// Closes the link, for good.
+    pub(super) fn end(&mut self) {
         self.upstream.disconnect();
-        drop(stopped);
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.shared.now()
     }
 
     /// Asks the upstream what it has, and resumes there.
@@ -87,33 +105,38 @@ impl Driver {
         // more still ships what is durable.
         let _ = self.flush();
         let committed = self.consumer.committed();
-        let source = Source {
-            log_id: self.log.id(),
-            log_start: self.log.log_start_offset(),
-            durable: self.log.durable_offset(),
-            committed,
-        };
-        let resume = self.upstream.connect(&source)?;
+        let mut source = Source::new(&self.log, &mut self.consumer);
+        let resume = self.upstream.connect(&mut source);
+        let note = source.take_note();
+        let resume = resume.inspect_err(|_| self.tell_upstream())?;
         let durable = self.log.durable_offset();
-        if resume > durable {
+        if resume.from > durable {
+            let from = resume.from;
             return Err(Error::new(
                 ErrorKind::Conflict,
-                format!("the upstream has records up to {resume}, this log up to {durable}"),
+                format!("the upstream has records up to {from}, this log up to {durable}"),
             ));
         }
-        let from = resume.max(self.log.log_start_offset());
+        let start = self.log.log_start_offset();
+        let (from, acknowledged) = (resume.from.max(start), resume.acknowledged.max(start));
         self.consumer.seek(OffsetSpec::At(from))?;
-        self.commit(from)?;
+        self.commit(acknowledged, note)?;
         self.note(|status| {
             status.connects += 1;
             status.rewinds += u64::from(from < committed);
         });
+        self.tell_upstream();
         self.set_link(LinkState::Connected, None);
-        self.engine.on(Event::Connected(from), self.now());
+        self.engine.on(Event::Connected { from, acknowledged }, self.now());
         Ok(())
     }
 
     fn ship(&mut self) -> Result<()> {
+        let pause = self.upstream.pause();
+        if !pause.is_zero() {
+            self.engine.on(Event::Held(self.now().saturating_add(pause)), self.now());
+            return Ok(());
+        }
         let missed = self.consumer.missed();
         let polled = self.consumer.poll(Duration::ZERO);
         let lost = self.consumer.missed() - missed;
@@ -132,27 +155,41 @@ impl Driver {
             self.engine.on(Event::Drained, self.now());
             return Ok(());
         };
-        self.upstream.send(&batch)?;
+        self.upstream.send(&batch, &mut Source::new(&self.log, &mut self.consumer))?;
         let bytes = batch.as_bytes().len() as u64;
         self.note(|status| {
             status.records_sent += batch.len() as u64;
             status.batches_sent += 1;
             status.bytes_sent += bytes;
         });
-        self.engine.on(Event::Sent { next: batch.next_offset(), bytes }, self.now());
+        let not_before = self.pace(bytes);
+        self.engine.on(Event::Sent { next: batch.next_offset(), bytes, not_before }, self.now());
         Ok(())
     }
 
+    /// When the next batch may be sent, if one of so many bytes was sent now. What was not used is
+    /// not saved up: a link that was idle is not flooded.
+    fn pace(&mut self, bytes: u64) -> Duration {
+        let Some(rate) = self.bytes_per_second else { return Duration::ZERO };
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        self.send_at = self.send_at.max(self.now()).saturating_add(takes);
+        self.send_at
+    }
+
     fn acknowledge(&mut self, left: Duration) -> Result<()> {
-        let below = self.upstream.acknowledge(left.min(IDLE_STEP))?;
+        let mut source = Source::new(&self.log, &mut self.consumer);
+        let below = self.upstream.acknowledge(left.min(IDLE_STEP), &mut source)?;
+        let note = source.take_note();
         let below = below.min(self.consumer.position());
         if below > self.consumer.committed() {
-            match self.commit(below) {
+            match self.commit(below, note) {
                 // What was deleted meanwhile cannot be committed; the records behind it will be.
                 Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {}
                 committed => committed?,
             }
         }
+        self.tell_upstream();
         let now = self.now();
         self.engine.on(Event::Acknowledged(below), now);
         if self.engine.is_overdue(now) {
@@ -162,30 +199,32 @@ impl Driver {
     }
 
     /// Moves the committed offset: only on what the upstream itself said.
-    fn commit(&mut self, below: Offset) -> Result<()> {
-        self.consumer.commit_offset(below)?;
+    fn commit(&mut self, below: Offset, note: Option<Vec<u8>>) -> Result<()> {
+        match note {
+            Some(note) => self.consumer.commit_with(below, &note)?,
+            None => self.consumer.commit_offset(below)?,
+        }
         self.note(|status| status.committed = below);
         Ok(())
     }
 
-    /// Waits for durable records, and makes the last ones of an idle log durable.
-    fn idle(&mut self) -> Result<()> {
+    /// Looks for durable records, and makes the last ones of an idle log durable.
+    fn idle(&mut self) -> Result<Next> {
         let undurable = self.log.log_end_offset() > self.log.durable_offset();
         if undurable && self.now().saturating_sub(self.flushed_at) >= IDLE_FLUSH {
             // As in `connect`; what is durable was shipped already.
             let _ = self.flush();
         }
         let position = self.consumer.position();
-        match self.log.wait_for(position, Visibility::Durable, IDLE_STEP) {
+        match self.log.wait_for(position, Visibility::Durable, Duration::ZERO) {
             Ok(true) => {
                 self.engine.on(Event::Arrived, self.now());
-                Ok(())
+                Ok(Next::Step)
             }
-            Ok(false) => Ok(()),
+            Ok(false) => Ok(Next::Records(position, IDLE_STEP)),
             Err(error) if error.kind() == ErrorKind::Poisoned => {
                 self.note(|status| status.set_error(&error));
-                self.wait(IDLE_STEP);
-                Ok(())
+                Ok(Next::Later(IDLE_STEP))
             }
             Err(error) => Err(error),
         }
@@ -198,18 +237,6 @@ impl Driver {
             self.note(|status| status.set_error(error));
         }
         flushed
-    }
-
-    /// Sleeps until the time is over or the replicator is to stop.
-    fn wait(&self, left: Duration) {
-        let deadline = Instant::now().checked_add(left);
-        let mut progress = self.shared.status.lock();
-        while !progress.stop {
-            match deadline {
-                Some(at) if !self.shared.changed.wait_until(&mut progress, at).timed_out() => {}
-                _ => break,
-            }
-        }
     }
 
     /// An error of the log itself ends the replicator; all others are the link's.
@@ -225,10 +252,16 @@ impl Driver {
             status.failures += 1;
             status.set_error(error);
         });
-        self.set_link(LinkState::Waiting, wait.and_then(|wait| Instant::now().checked_add(wait)));
+        self.tell_upstream();
+        self.set_link(LinkState::Waiting, wait.and_then(|wait| now.checked_add(wait)));
     }
 
-    fn set_link(&self, link: LinkState, retry_at: Option<Instant>) {
+    fn tell_upstream(&self) {
+        let upstream = self.upstream.status();
+        self.note(|status| status.upstream = upstream);
+    }
+
+    fn set_link(&self, link: LinkState, retry_at: Option<Duration>) {
         let mut progress = self.shared.status.lock();
         progress.status.link = link;
         progress.retry_at = retry_at;
@@ -248,23 +281,9 @@ impl ReplicatorStatus {
     }
 }
 
-/// Says that the thread is over, also when the upstream panicked.
-struct Stopped(Arc<Shared>);
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        let mut progress = self.0.status.lock();
-        progress.status.link = LinkState::Stopped;
-        progress.retry_at = None;
-        self.0.changed.notify_all();
-    }
-}
-
-/// A start for the jitter that differs between the devices of a fleet.
+/// A start for the jitter that differs between the devices of a fleet, and is the same for one.
 fn seed(log: &Log) -> u64 {
     let mut bytes = [0; 8];
-    if getrandom::fill(&mut bytes).is_err() {
-        bytes.copy_from_slice(log.id().as_bytes().split_at(8).0);
-    }
+    bytes.copy_from_slice(log.id().as_bytes().split_at(8).0);
     u64::from_be_bytes(bytes)
 }

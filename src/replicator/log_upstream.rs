@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{FlushPolicy, Log, LogOptions, Offset, RecordBatch, Result, Source, Upstream};
+use crate::{FlushPolicy, Log, LogOptions, Offset, RecordBatch, Result, Resume, Source, Upstream};
 
 /// Ships into a log in another directory, a mirror of the source: one source each.
 ///
@@ -46,19 +46,19 @@ impl LogUpstream {
 }
 
 impl Upstream for LogUpstream {
-    fn connect(&mut self, source: &Source) -> Result<Offset> {
-        let log = self.options.clone().mirror_of(source.log_id).open(&self.dir)?;
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume> {
+        let log = self.options.clone().mirror_of(source.log_id()).open(&self.dir)?;
         // What a killed process left may not be durable yet; only what is counts as there.
         let durable = log.flush()?;
         self.log = Some(log);
-        Ok(durable)
+        Ok(Resume::at(durable))
     }
 
-    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn send(&mut self, batch: &RecordBatch, _: &mut Source<'_>) -> Result<()> {
         self.log()?.append_mirrored(batch).map(drop)
     }
 
-    fn acknowledge(&mut self, _max_wait: Duration) -> Result<Offset> {
+    fn acknowledge(&mut self, _: Duration, _: &mut Source<'_>) -> Result<Offset> {
         self.log()?.flush()
     }
 

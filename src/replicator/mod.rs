@@ -1,26 +1,36 @@
 //! Ships a log to an upstream, in order and once.
 //!
 //! Floor 6: uses only what the crate exports. `engine` decides what is next, without sockets or
-//! clock; `driver` is the one thread that does it; `upstream` is what receives.
+//! clock; `driver` does it, step by step; a thread of its own, or the application's loop, makes the
+//! steps; `upstream` is what receives.
 
 mod backoff;
 mod driver;
 mod engine;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod log_upstream;
+mod turns;
 mod upstream;
 
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
-use crate::{ConsumerOptions, Error, ErrorKind, Log, Offset, Result, Visibility};
+use crate::{
+    ConsumerOptions, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Timestamp, Visibility,
+};
+use driver::{Driver, Next};
 
+#[cfg(feature = "kafka")]
+pub use kafka::{Connection, KafkaUpstream, Network, UpstreamPartition};
 pub use log_upstream::LogUpstream;
-pub use upstream::{Source, Upstream};
+pub use turns::{ReplicatorTurns, Turn};
+pub use upstream::{Delivery, Resume, Source, Upstream, UpstreamStatus};
 
 /// How a replicator behaves; the defaults suit a link that comes and goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +41,7 @@ pub struct ReplicatorOptions {
     backoff_max_ms: u64,
     in_flight_bytes: u64,
     acknowledge_timeout_ms: u64,
+    bytes_per_second: Option<u64>,
 }
 
 impl Default for ReplicatorOptions {
@@ -38,8 +49,9 @@ impl Default for ReplicatorOptions {
         ReplicatorOptions {
             backoff_min_ms: 100,
             backoff_max_ms: 30_000,
-            in_flight_bytes: 1 << 20,
+            in_flight_bytes: 2 << 20,
             acknowledge_timeout_ms: 30_000,
+            bytes_per_second: None,
         }
     }
 }
@@ -59,8 +71,8 @@ impl ReplicatorOptions {
         self
     }
 
-    /// Bytes handed to the upstream before an acknowledgement is waited for; 1 MiB unless set. One
-    /// batch is always allowed.
+    /// Bytes handed to the upstream and not acknowledged yet, at most; 2 MiB unless set. One batch
+    /// is always allowed.
     pub fn in_flight_bytes(mut self, bytes: u64) -> ReplicatorOptions {
         self.in_flight_bytes = bytes;
         self
@@ -69,6 +81,13 @@ impl ReplicatorOptions {
     /// How long an acknowledgement may stay out before the link is taken for dead; 30 s unless set.
     pub fn acknowledge_timeout(mut self, timeout: Duration) -> ReplicatorOptions {
         self.acknowledge_timeout_ms = millis(timeout);
+        self
+    }
+
+    /// Bytes handed to the upstream in a second, at most, so that a backlog does not take the whole
+    /// link; as many as it takes unless set. A batch is not split for it.
+    pub fn bytes_per_second(mut self, bytes: u64) -> ReplicatorOptions {
+        self.bytes_per_second = Some(bytes);
         self
     }
 }
@@ -125,6 +144,12 @@ pub struct ReplicatorStatus {
     /// Its kind: a [`Conflict`](ErrorKind::Conflict) or a refusal wants a person, a broken link
     /// does not.
     pub last_error_kind: Option<ErrorKind>,
+    /// About how many bytes they take, by the mean size of the log's records.
+    pub lag_bytes: u64,
+    /// Time of the oldest record that is not known to be durable upstream, `None` without lag.
+    pub oldest: Option<Timestamp>,
+    /// What the upstream tells.
+    pub upstream: UpstreamStatus,
 }
 
 /// Ships the durable records of a log to an upstream, on one thread of its own.
@@ -157,8 +182,12 @@ pub struct Replicator {
     process: u32,
 }
 
-/// What the driver's thread and the handle share.
+/// Time since any moment, by a clock that never goes back.
+type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+
+/// What the driver and its handle share.
 struct Shared {
+    clock: Clock,
     status: Mutex<Progress>,
     /// The status changed, or the replicator is to stop.
     changed: Condvar,
@@ -167,8 +196,100 @@ struct Shared {
 #[derive(Default)]
 struct Progress {
     status: ReplicatorStatus,
-    retry_at: Option<Instant>,
+    retry_at: Option<Duration>,
     stop: bool,
+}
+
+impl Shared {
+    fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    fn status(&self, log: &Log) -> ReplicatorStatus {
+        let progress = self.status.lock();
+        let mut status = progress.status.clone();
+        let retry_at = progress.retry_at;
+        drop(progress);
+        status.retry_in = retry_at.map(|at| at.saturating_sub(self.now()));
+        let (start, end) = (log.log_start_offset(), log.log_end_offset());
+        status.lag_records = (end - status.committed).max(0).unsigned_abs();
+        if status.lag_records > 0 {
+            let records = u128::from((end - start).max(1).unsigned_abs());
+            let bytes = u128::from(log.stats().batch_bytes) * u128::from(status.lag_records);
+            status.lag_bytes = u64::try_from(bytes / records).unwrap_or(u64::MAX);
+            status.oldest = oldest(log, status.committed.max(start));
+        }
+        status
+    }
+
+    /// Says that nothing is shipped any more.
+    fn end(&self) {
+        let mut progress = self.status.lock();
+        progress.status.link = LinkState::Stopped;
+        progress.retry_at = None;
+        self.changed.notify_all();
+    }
+}
+
+fn oldest(log: &Log, from: Offset) -> Option<Timestamp> {
+    let batch = log.reader(OffsetSpec::At(from)).ok()?.next()?.ok()?;
+    batch.records().next()?.ok().map(|record| record.timestamp())
+}
+
+/// Opens the consumer that progress is kept under, and makes what ships by it.
+fn driver(
+    log: &Log,
+    name: &str,
+    upstream: Box<dyn Upstream>,
+    options: &ReplicatorOptions,
+    clock: Clock,
+) -> Result<(Driver, Arc<Shared>)> {
+    let durable = ConsumerOptions::new().visibility(Visibility::Durable);
+    let consumer = log.consumer_with(name, durable)?;
+    let status = ReplicatorStatus { committed: consumer.committed(), ..Default::default() };
+    let status = Mutex::new(Progress { status, ..Progress::default() });
+    let shared = Arc::new(Shared { clock, status, changed: Condvar::new() });
+    Ok((Driver::new(log.clone(), consumer, upstream, options, Arc::clone(&shared)), shared))
+}
+
+/// Steps until it is told to stop.
+fn run(mut driver: Driver, log: &Log, shared: &Arc<Shared>) {
+    let ended = Ended(Arc::clone(shared));
+    while !shared.status.lock().stop {
+        match driver.step() {
+            Next::Step => {}
+            Next::Records(offset, at_most) => {
+                // What is wrong with the log is found by the next step.
+                let _ = log.wait_for(offset, Visibility::Durable, at_most);
+            }
+            Next::Later(wait) => pause(shared, wait),
+            Next::End => break,
+        }
+    }
+    driver.end();
+    drop(ended);
+}
+
+/// Sleeps until the time is over or the replicator is to stop.
+fn pause(shared: &Shared, wait: Duration) {
+    let deadline = shared.now().saturating_add(wait);
+    let mut progress = shared.status.lock();
+    while !progress.stop {
+        let left = deadline.saturating_sub(shared.now());
+        if left.is_zero() {
+            break;
+        }
+        shared.changed.wait_for(&mut progress, left);
+    }
+}
+
+/// Says that the thread is over, also when the upstream panicked.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 impl Replicator {
@@ -183,21 +304,13 @@ impl Replicator {
         upstream: impl Upstream + 'static,
         options: ReplicatorOptions,
     ) -> Result<Replicator> {
-        let durable = ConsumerOptions::new().visibility(Visibility::Durable);
-        let consumer = log.consumer_with(name, durable)?;
-        let status = ReplicatorStatus { committed: consumer.committed(), ..Default::default() };
-        let progress = Progress { status, ..Progress::default() };
-        let shared = Arc::new(Shared { status: Mutex::new(progress), changed: Condvar::new() });
-        let driver = driver::Driver::new(
-            log.clone(),
-            consumer,
-            Box::new(upstream),
-            &options,
-            Arc::clone(&shared),
-        );
+        let started = std::time::Instant::now();
+        let clock = Box::new(move || started.elapsed());
+        let (driver, shared) = driver(log, name, Box::new(upstream), &options, clock)?;
+        let (thread_log, thread_shared) = (log.clone(), Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("forebay-replicator".to_owned())
-            .spawn(move || driver.run())
+            .spawn(move || run(driver, &thread_log, &thread_shared))
             .map_err(|error| {
                 Error::new(ErrorKind::Io, format!("cannot start the replicator's thread: {error}"))
             })?;
@@ -212,12 +325,7 @@ impl Replicator {
             let last_error = Some(error.to_string());
             return ReplicatorStatus { link: LinkState::Stopped, last_error, ..Default::default() };
         }
-        let progress = self.shared.status.lock();
-        let mut status = progress.status.clone();
-        let lag = self.log.log_end_offset() - status.committed;
-        status.lag_records = lag.max(0).unsigned_abs();
-        status.retry_in = progress.retry_at.map(|at| at.saturating_duration_since(Instant::now()));
-        status
+        self.shared.status(&self.log)
     }
 
     /// Waits until every record below `offset` is known to be durable upstream, at most for
@@ -228,7 +336,7 @@ impl Replicator {
     /// [`Closed`](crate::ErrorKind::Closed) if the replicator stopped before.
     pub fn wait_until(&self, offset: Offset, timeout: Duration) -> Result<bool> {
         self.check_process()?;
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = self.shared.now().checked_add(timeout);
         let mut progress = self.shared.status.lock();
         loop {
             if progress.status.committed >= offset {
@@ -243,10 +351,13 @@ impl Replicator {
             }
             match deadline {
                 None => self.shared.changed.wait(&mut progress),
-                Some(at) if self.shared.changed.wait_until(&mut progress, at).timed_out() => {
-                    return Ok(progress.status.committed >= offset);
+                Some(at) => {
+                    let left = at.saturating_sub(self.shared.now());
+                    if left.is_zero() {
+                        return Ok(false);
+                    }
+                    self.shared.changed.wait_for(&mut progress, left);
                 }
-                Some(_) => {}
             }
         }
     }

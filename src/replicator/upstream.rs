@@ -4,51 +4,181 @@
 
 use std::time::Duration;
 
-use crate::{LogId, Offset, RecordBatch, Result};
+use serde::Serialize;
 
-/// What receives batches. Implement it for any link; [`LogUpstream`](super::LogUpstream) ships
+use crate::{Consumer, Log, LogId, Offset, RecordBatch, Result};
+
+/// What receives batches. Implement it for any link; [`LogUpstream`](crate::LogUpstream) ships
 /// into another log.
 ///
 /// The replicator calls it from one thread: connect, then sends and acknowledgements in any
 /// mixture, and disconnect after every error. A call may block; stopping the replicator waits for
 /// it. Errors of a link are made with [`Error::upstream`](crate::Error::upstream).
 pub trait Upstream: Send {
-    /// Opens the link. Returns the first offset the upstream does not have durably: shipping
-    /// resumes there, whatever was sent before. It has to be asked of the upstream, not
-    /// remembered: an acknowledgement may have been lost on its way.
+    /// Opens the link, and asks the upstream how far it has come: that has to be asked, not
+    /// remembered, for an acknowledgement may have been lost on its way.
     ///
     /// # Errors
     /// Any: the replicator disconnects and tries again after a backoff.
-    fn connect(&mut self, source: &Source) -> Result<Offset>;
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume>;
 
     /// Hands over the next batch; it need not be durable when this returns. Batches come in order;
-    /// one may begin above the end of the last one where the log has nothing in between.
+    /// one may begin above the end of the last one where the log has nothing in between. Its
+    /// records begin where shipping resumed, if that lies inside it.
     ///
     /// # Errors
     /// Any; whether the batch arrived is asked at the next connect.
-    fn send(&mut self, batch: &RecordBatch) -> Result<()>;
+    fn send(&mut self, batch: &RecordBatch, source: &mut Source<'_>) -> Result<()>;
 
-    /// Waits at most `max_wait` for what was sent to become durable upstream, and returns the
-    /// offset below which everything is.
+    /// Waits at most `max_wait` for some of what was sent to become durable upstream, and returns
+    /// the offset below which everything is.
     ///
     /// # Errors
     /// Any; what arrived is asked at the next connect.
-    fn acknowledge(&mut self, max_wait: Duration) -> Result<Offset>;
+    fn acknowledge(&mut self, max_wait: Duration, source: &mut Source<'_>) -> Result<Offset>;
 
     /// Closes the link. Called after any error and at the end, also when it is closed already.
     fn disconnect(&mut self);
+
+    /// For how long the upstream asked not to be sent anything; zero unless it says so.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// What it has to tell beside how far it has come.
+    fn status(&self) -> UpstreamStatus {
+        UpstreamStatus::default()
+    }
 }
 
-/// What an upstream is told of the log when the link is opened.
+/// Where shipping goes on after the link was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Source {
+pub struct Resume {
+    /// The first offset the upstream does not have.
+    pub from: Offset,
+    /// The offset below which it has everything durably, at most `from`.
+    pub acknowledged: Offset,
+}
+
+impl Resume {
+    /// Everything below `offset` is durable upstream, and shipping resumes there.
+    #[must_use]
+    pub fn at(offset: Offset) -> Resume {
+        Resume { from: offset, acknowledged: offset }
+    }
+
+    /// The upstream has what lies below `from`, but may still lose what lies above `acknowledged`.
+    #[must_use]
+    pub fn unsure(from: Offset, acknowledged: Offset) -> Resume {
+        Resume { from, acknowledged: acknowledged.min(from) }
+    }
+}
+
+/// The log, as an upstream sees it.
+#[derive(Debug)]
+pub struct Source<'a> {
+    log: &'a Log,
+    consumer: &'a mut Consumer,
+    noted: Option<Vec<u8>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(log: &'a Log, consumer: &'a mut Consumer) -> Source<'a> {
+        Source { log, consumer, noted: None }
+    }
+
     /// The log's identity.
-    pub log_id: LogId,
+    #[must_use]
+    pub fn log_id(&self) -> LogId {
+        self.log.id()
+    }
+
+    /// The log, to read what was shipped before.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        self.log
+    }
+
     /// The first offset it still has.
-    pub log_start: Offset,
-    /// One past the last offset it ships.
-    pub durable: Offset,
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.log.log_start_offset()
+    }
+
+    /// One past the last offset that is shipped.
+    #[must_use]
+    pub fn durable(&self) -> Offset {
+        self.log.durable_offset()
+    }
+
     /// The offset below which this upstream acknowledged everything.
-    pub committed: Offset,
+    #[must_use]
+    pub fn committed(&self) -> Offset {
+        self.consumer.committed()
+    }
+
+    /// What the upstream kept with the log, up to 255 bytes; empty if nothing was.
+    #[must_use]
+    pub fn kept(&self) -> &[u8] {
+        self.noted.as_deref().unwrap_or_else(|| self.consumer.metadata())
+    }
+
+    /// Keeps bytes with the log. They survive a power cut when this returns; costs a device flush.
+    ///
+    /// # Errors
+    /// Those of [`Consumer::commit_with`] and [`Consumer::sync`]. The bytes may or may not be kept
+    /// then.
+    pub fn keep(&mut self, bytes: &[u8]) -> Result<()> {
+        self.noted = None;
+        self.consumer.commit_with(self.consumer.committed(), bytes)?;
+        self.consumer.sync()
+    }
+
+    /// Keeps bytes with the log as soon as the committed offset moves, and as safely as that.
+    pub fn note(&mut self, bytes: &[u8]) {
+        self.noted = Some(bytes.to_vec());
+    }
+
+    pub(super) fn take_note(&mut self) -> Option<Vec<u8>> {
+        self.noted.take()
+    }
+}
+
+/// What an upstream tells about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UpstreamStatus {
+    /// Requests with records that were sent and not answered.
+    pub in_flight: usize,
+    /// Where upstream the last acknowledged record stands.
+    pub upstream_offset: Option<i64>,
+    /// Offsets of records here and where they stand upstream, the youngest last: a sparse map.
+    pub offset_map: Vec<(Offset, i64)>,
+    /// Times that shipping went on behind offsets which the log does not have any more.
+    pub gaps: u64,
+    /// Offsets in these gaps.
+    pub gap_records: u64,
+    /// Records the upstream refused, which went to the dead-letter log.
+    pub refused: u64,
+    /// Records that may stand upstream twice, for nobody can tell whether they arrived.
+    pub maybe_doubled: u64,
+    /// Times another device was found to ship under this one's identity: a copied disk.
+    pub identity_shared: u64,
+    /// How sure it is that nothing is shipped twice.
+    pub delivery: Delivery,
+    /// Settings of the upstream that will do harm, each with what to change.
+    pub warnings: Vec<String>,
+}
+
+/// What is promised of the records that arrive upstream. All of them arrive, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Each stands there once.
+    #[default]
+    ExactlyOnce,
+    /// Each stands there, and after failures some may twice.
+    AtLeastOnce,
 }

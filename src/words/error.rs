@@ -234,8 +234,8 @@ impl Error {
     }
 
     /// What failed, without where and what to do.
-    #[cfg(feature = "toml")]
-    pub(crate) fn what(&self) -> &str {
+    #[must_use]
+    pub fn what_failed(&self) -> &str {
         &self.0.what
     }
 

@@ -39,6 +39,9 @@ pub(crate) const OPEN_SEALED_SEGMENTS_MAX: usize = 16;
 /// How often the thread that is to flush lets others append first, if the last flush was shared.
 pub(crate) const GATHER_YIELDS_MAX: u32 = if cfg!(scheduled) { 2 } else { 32 };
 
+/// What a consumer keeps with its committed offset, at most: the checkpoint has one byte for it.
+pub(crate) const METADATA_BYTES_MAX: usize = 255;
+
 /// Empty batches of 2^31 offsets that one gap of a mirror may take.
 pub(crate) const MIRROR_GAP_BATCHES_MAX: i64 = 64;
 

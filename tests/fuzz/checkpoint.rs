@@ -91,7 +91,7 @@ fn log_state(point: i64, tail: usize) -> State {
     state.recovery_point = Offset::new(point);
     state.open_number = point.cast_unsigned();
     let name = format!("reader {point}");
-    state.consumers.push(ConsumerState { name, durable: false, committed: Offset::ZERO });
+    state.consumers.push(ConsumerState::new(name, false, Offset::ZERO));
     if tail > 0 {
         let bytes = vec![b't'; tail];
         state.tails.push(TailCopy { base: Offset::ZERO, position: 5, bytes });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use forebay::{
     Error, ErrorKind, FlushPolicy, LinkState, Log, LogUpstream, Offset, OffsetSpec, RecordBatch,
-    Replicator, ReplicatorOptions, Result, Source, Upstream,
+    Replicator, ReplicatorOptions, Result, Resume, Source, Upstream,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -51,18 +51,18 @@ impl Fake {
 }
 
 impl Upstream for Fake {
-    fn connect(&mut self, source: &Source) -> Result<Offset> {
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume> {
         let mut world = self.0.lock().unwrap();
         assert!(!world.connected, "disconnect comes before the next connect");
-        world.durable_seen.push(source.durable.get());
+        world.durable_seen.push(source.durable().get());
         if Fake::fault(&mut world, &[Fault::Connect]).is_some() {
             return Err(Error::upstream("no route"));
         }
         world.connected = true;
-        Ok(Offset::new(world.durable))
+        Ok(Resume::at(Offset::new(world.durable)))
     }
 
-    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn send(&mut self, batch: &RecordBatch, _: &mut Source<'_>) -> Result<()> {
         let mut world = self.0.lock().unwrap();
         world.calls_while_down += u32::from(!world.connected);
         let fault = Fake::fault(&mut world, &[Fault::SendLost, Fault::SendArrived]);
@@ -80,7 +80,7 @@ impl Upstream for Fake {
         Ok(())
     }
 
-    fn acknowledge(&mut self, _max_wait: Duration) -> Result<Offset> {
+    fn acknowledge(&mut self, _: Duration, _: &mut Source<'_>) -> Result<Offset> {
         let mut world = self.0.lock().unwrap();
         world.calls_while_down += u32::from(!world.connected);
         if world.silent {
@@ -281,13 +281,13 @@ fn closing_the_log_ends_the_replicator() {
 fn a_panicking_upstream_is_reported_by_stop() {
     struct Panics;
     impl Upstream for Panics {
-        fn connect(&mut self, _: &Source) -> Result<Offset> {
+        fn connect(&mut self, _: &mut Source<'_>) -> Result<Resume> {
             panic!("planted");
         }
-        fn send(&mut self, _: &RecordBatch) -> Result<()> {
+        fn send(&mut self, _: &RecordBatch, _: &mut Source<'_>) -> Result<()> {
             Ok(())
         }
-        fn acknowledge(&mut self, _: Duration) -> Result<Offset> {
+        fn acknowledge(&mut self, _: Duration, _: &mut Source<'_>) -> Result<Offset> {
             Ok(Offset::ZERO)
         }
         fn disconnect(&mut self) {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use forebay::simulation::{CallKind, Disk, Fault, Keep};
 use forebay::{
     Error, FlushPolicy, Log, LogOptions, Offset, OffsetSpec, RecordBatch, Replicator,
-    ReplicatorOptions, Result, Source, Upstream,
+    ReplicatorOptions, Result, Resume, Source, Upstream,
 };
 
 use super::books::{Book, Books};
@@ -64,24 +64,24 @@ impl Mirror {
 }
 
 impl Upstream for Mirror {
-    fn connect(&mut self, source: &Source) -> Result<Offset> {
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume> {
         let disk = self.machine.lock().unwrap().clone();
-        let log = mirror_options().mirror_of(source.log_id).open_on(&disk, &self.dir)?;
+        let log = mirror_options().mirror_of(source.log_id()).open_on(&disk, &self.dir)?;
         let durable = log.flush()?;
-        self.target = source.durable.get();
+        self.target = source.durable().get();
         self.book(|book| {
-            book.model.durable = book.model.durable.max(source.durable.get());
-            book.linked.extend([durable.get(), source.log_start.get()]);
+            book.model.durable = book.model.durable.max(source.durable().get());
+            book.linked.extend([durable.get(), source.log_start().get()]);
         });
         if self.end.how == 4 {
             let on = CallKind::SyncFile;
             disk.fail(Fault { on, name: None, after: self.end.seed % 3, times: 1, errno: 5 });
         }
         self.log = Some(log);
-        Ok(durable)
+        Ok(Resume::at(durable))
     }
 
-    fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+    fn send(&mut self, batch: &RecordBatch, _: &mut Source<'_>) -> Result<()> {
         if self.end.after == 0 {
             return Err(Error::upstream("the link broke before a batch"));
         }
@@ -91,7 +91,7 @@ impl Upstream for Mirror {
         Ok(())
     }
 
-    fn acknowledge(&mut self, _max_wait: Duration) -> Result<Offset> {
+    fn acknowledge(&mut self, _: Duration, _: &mut Source<'_>) -> Result<Offset> {
         let durable = self.open()?.flush()?.get();
         let below = match self.sent.1 >= self.target {
             false => durable,

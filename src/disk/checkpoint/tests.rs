@@ -99,11 +99,9 @@ fn a_checkpoint_that_is_too_small_grows() {
         let mut state = state(5);
         let mut checkpoint = Checkpoint::open(&env, &load(&env).unwrap(), &state).unwrap();
         for number in 0..64 {
-            state.consumers.push(ConsumerState {
-                name: format!("{number:0249}"),
-                durable: number % 2 == 0,
-                committed: Offset::new(number),
-            });
+            let name = format!("{number:0249}");
+            let consumer = ConsumerState::new(name, number % 2 == 0, Offset::new(number));
+            state.consumers.push(consumer);
             checkpoint.write(&env, &state).unwrap();
             let loaded = load(&env).unwrap();
             assert_eq!(loaded.state.as_ref(), Some(&state));
@@ -229,7 +227,7 @@ fn what_a_checkpoint_takes_is_counted() {
     for number in 0..20 {
         let committed = Offset::new(number);
         let name = format!("{number:0249}");
-        state.consumers.push(ConsumerState { name, durable: true, committed });
+        state.consumers.push(ConsumerState::new(name, true, committed));
     }
     encoded.clear();
     state.encode(9, &mut encoded);
@@ -250,10 +248,10 @@ fn a_slot_is_filled_to_the_byte() {
         let mut state = state(5);
         for number in 0..15 {
             let name = format!("{number:0249}");
-            state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+            state.consumers.push(ConsumerState::new(name, true, Offset::ZERO));
         }
         let name = "n".repeat(length);
-        state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+        state.consumers.push(ConsumerState::new(name, true, Offset::ZERO));
         let mut encoded = Vec::new();
         state.encode(1, &mut encoded);
         (state, encoded.len())
@@ -375,7 +373,7 @@ fn slots_are_numbered_without_a_gap() {
     let mut state = state(1);
     for expected in 2..60 {
         let name = format!("{expected:0249}");
-        state.consumers.push(ConsumerState { name, durable: true, committed: Offset::ZERO });
+        state.consumers.push(ConsumerState::new(name, true, Offset::ZERO));
         checkpoint.write(&env, &state).unwrap();
         assert_eq!(number(), expected);
     }

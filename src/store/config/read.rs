@@ -118,7 +118,7 @@ impl<'t> Source<'t> {
         for (key, value) in tables.keys {
             let name = key.get_ref().as_ref().to_owned();
             let place = format!("[logs.{name:?}]");
-            let wrong = |error: Error| self.wrong(key.span().start, &place, error.what());
+            let wrong = |error: Error| self.wrong(key.span().start, &place, error.what_failed());
             check_log_name(&name).map_err(wrong)?;
             let log = LogName::new(&name, 0).map_err(wrong)?;
             if let Some(other) = folded.get(&log.folded()) {
@@ -149,7 +149,8 @@ impl<'t> Source<'t> {
             let text = format!("is {count}, allowed is 1 to {}", limits::PARTITIONS_MAX);
             return Err(self.wrong(at, &place, &text));
         }
-        LogName::new(name, count - 1).map_err(|error| self.wrong(at, &place, error.what()))?;
+        LogName::new(name, count - 1)
+            .map_err(|error| self.wrong(at, &place, error.what_failed()))?;
         Ok(Some(count))
     }
 
@@ -182,7 +183,7 @@ impl<'t> Source<'t> {
     /// What a check refused, at the key that its text begins with: in the table itself, or where
     /// that has it from. A default that does not fit the rest is nowhere: then at the table.
     fn refused(&self, error: &Error, table: &Section<'t>, below: Option<&Section<'t>>) -> Error {
-        let what = error.what();
+        let what = error.what_failed();
         let end = what.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         let key = end.and_then(|end| what.get(..end)).unwrap_or_default();
         if let Some(at) = table.find(key) {

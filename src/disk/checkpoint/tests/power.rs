@@ -27,11 +27,7 @@ impl Numbered for State {
     fn of(number: u64, names: usize) -> State {
         let log_id = LogId::from_bytes([1; 16]);
         let meta = Meta { log_id, seal: true, source: None, store: None };
-        let consumer = |n| ConsumerState {
-            name: format!("{n:0200}"),
-            durable: false,
-            committed: Offset::ZERO,
-        };
+        let consumer = |n| ConsumerState::new(format!("{n:0200}"), false, Offset::ZERO);
         let consumers = (0..names).map(consumer).collect();
         State { open_number: number, consumers, ..State::new(meta, Offset::ZERO) }
     }

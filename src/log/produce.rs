@@ -1,0 +1,209 @@
+//! Batches on their way to and from a Kafka broker.
+//!
+//! Floor 4. A stored batch becomes what a broker takes from a producer: 26 bytes of the header
+//! change and its checksum, the records stay as they are.
+
+use std::ops::Range;
+
+use crate::codec::crc::crc32c;
+use crate::codec::decode::{check_body, check_header};
+use crate::codec::encode::{BatchEncoder, Parts};
+use crate::codec::layout::{
+    BatchHeader, CONTROL, CRC_AT, CRC_FROM, DELETE_HORIZON, HEADER_BYTES, LENGTH_PREFIX_BYTES,
+    MAGIC, NO_TIMESTAMP, TRANSACTIONAL,
+};
+use crate::codec::seal::Seal;
+use crate::log::batch::{Compression, RecordBatch};
+use crate::sys::Pinned;
+use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::offset::Offset;
+
+/// Who sends a batch, and as which of its batches: by this a Kafka broker knows a batch again that
+/// was sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerStamp {
+    /// The producer id that the cluster gave out.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of the batch's first record; it goes on at 0 behind 2^31 - 1.
+    pub sequence: i32,
+}
+
+impl ProducerStamp {
+    /// The stamp of the batch that begins with this sequence.
+    #[must_use]
+    pub fn new(id: i64, epoch: i16, sequence: i32) -> ProducerStamp {
+        ProducerStamp { id, epoch, sequence }
+    }
+}
+
+impl RecordBatch {
+    /// Whether a broker takes the batch from a producer as it is stored, but for its header: it has
+    /// all its records, and is no control batch, part of a transaction, or left by compaction.
+    #[must_use]
+    pub fn is_producible(&self) -> bool {
+        let header = self.header();
+        header.attributes & (CONTROL | TRANSACTIONAL | DELETE_HORIZON) == 0
+            && header.count > 0
+            && i64::from(header.count) == i64::from(header.last_offset_delta) + 1
+            && self.compression() != Compression::Unknown
+    }
+
+    /// Puts the records of `offsets` into `out` as one batch that a Kafka broker takes from a
+    /// producer: base offset 0, no leader epoch, stamped, its own checksum.
+    ///
+    /// `batches` follow one another and hold every offset of the range. One batch that is wanted
+    /// whole, and [is producible](RecordBatch::is_producible), is copied as it is, compressed or
+    /// not; else the records are encoded anew, uncompressed.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) with the first offset that no batch has;
+    /// [`Corrupt`](ErrorKind::Corrupt) for a record that cannot be read.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::{OffsetSpec, ProducerStamp, RecordBatch};
+    /// log.append_batch(["21.5 C", "21.6 C"])?;
+    /// let batch = log.reader(OffsetSpec::Earliest)?.next().expect("one was appended")?;
+    /// let offsets = batch.base_offset()..batch.next_offset();
+    /// let mut out = Vec::new();
+    /// RecordBatch::produce(&[batch], offsets, ProducerStamp::new(4000, 0, 17), &mut out)?;
+    /// let (sent, _) = RecordBatch::split_first(&out)?.expect("it is whole");
+    /// assert_eq!((sent.producer_id(), sent.base_sequence(), sent.len()), (4000, 17, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn produce(
+        batches: &[RecordBatch],
+        offsets: Range<Offset>,
+        stamp: ProducerStamp,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        match batches {
+            [batch]
+                if batch.is_producible()
+                    && offsets == (batch.base_offset()..batch.next_offset()) =>
+            {
+                out.clear();
+                out.extend_from_slice(batch.as_bytes());
+                restamp(out, &batch.header(), stamp);
+                Ok(())
+            }
+            _ => encode(batches, offsets, stamp, out),
+        }
+    }
+
+    /// The batch at the front of what a broker sent, and the bytes behind it; `None` if it is cut
+    /// short, as the last one of an answer may be. The batch has a copy of its bytes.
+    ///
+    /// # Errors
+    /// [`Corrupt`](ErrorKind::Corrupt) for what is no whole batch of magic 2.
+    pub fn split_first(bytes: &[u8]) -> Result<Option<(RecordBatch, &[u8])>> {
+        if bytes.len() < HEADER_BYTES {
+            return Ok(None);
+        }
+        let corrupt = |error: crate::codec::DecodeError| {
+            Error::new(ErrorKind::Corrupt, format!("a batch from a broker: {error}"))
+        };
+        let header = check_header(bytes, usize::MAX, &Seal::NONE).map_err(corrupt)?;
+        let size = header.size().map_err(corrupt)?;
+        let Some((batch, rest)) = bytes.split_at_checked(size) else { return Ok(None) };
+        check_body(batch, &header).map_err(corrupt)?;
+        let start = Offset::new(header.base_offset);
+        Ok(Some((RecordBatch::new(Pinned::of_vec(batch.to_vec()), start), rest)))
+    }
+
+    /// How many bytes a batch of these takes at most when its records are encoded anew.
+    #[must_use]
+    pub fn produced_bytes_max(batches: &[RecordBatch]) -> usize {
+        // A record's offset and time may take a few bytes more behind a lower base.
+        const MORE_PER_RECORD: usize = 13;
+        let of = |batch: &RecordBatch| batch.as_bytes().len() + batch.len() * MORE_PER_RECORD;
+        batches.iter().map(of).sum()
+    }
+}
+
+/// Gives a copy of a stored batch the header of a producer's.
+fn restamp(batch: &mut [u8], stored: &BatchHeader, stamp: ProducerStamp) {
+    let header = BatchHeader {
+        base_offset: 0,
+        leader_epoch: -1,
+        producer_id: stamp.id,
+        producer_epoch: stamp.epoch,
+        base_sequence: stamp.sequence,
+        ..*stored
+    };
+    if let Some(target) = batch.first_chunk_mut::<HEADER_BYTES>() {
+        *target = header.to_bytes();
+    }
+    let crc = crc32c(batch.get(CRC_FROM..).unwrap_or_default());
+    if let Some(target) = batch.get_mut(CRC_AT..CRC_FROM) {
+        target.copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
+fn encode(
+    batches: &[RecordBatch],
+    offsets: Range<Offset>,
+    stamp: ProducerStamp,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let missing = |offset: Offset| {
+        Error::new(ErrorKind::NotFound, "no batch has a record to be sent").offset(offset)
+    };
+    let max_bytes = i32::MAX as usize - LENGTH_PREFIX_BYTES;
+    let mut encoder = BatchEncoder::begin(out, max_bytes);
+    let (mut base_timestamp, mut max_timestamp) = (NO_TIMESTAMP, NO_TIMESTAMP);
+    let mut next = offsets.start;
+    for batch in batches {
+        let batch = batch.whole();
+        for record in batch.records() {
+            let record = record?;
+            if record.offset < next || record.offset >= offsets.end {
+                continue;
+            }
+            if record.offset > next {
+                return Err(missing(next));
+            }
+            let timestamp = record.timestamp.millis();
+            if encoder.count() == 0 {
+                (base_timestamp, max_timestamp) = (timestamp, timestamp);
+            }
+            max_timestamp = max_timestamp.max(timestamp);
+            let parts = Parts {
+                key: record.key,
+                value: record.value,
+                header_count: record.headers.len(),
+                headers: record.headers.map(|(name, value)| (name.as_bytes(), value)),
+            };
+            let delta = timestamp.wrapping_sub(base_timestamp);
+            let count = encoder.count();
+            encoder.push_parts(delta, count, parts).map_err(|_| {
+                Error::new(ErrorKind::RecordTooLarge, "the batch has more than 2 GiB").offset(next)
+            })?;
+            next = Offset::new(next.get() + 1);
+        }
+    }
+    if next < offsets.end {
+        return Err(missing(next));
+    }
+    let count = encoder.count();
+    encoder.finish_with(BatchHeader {
+        base_offset: 0,
+        batch_length: 0,
+        leader_epoch: -1,
+        magic: MAGIC,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: count - 1,
+        base_timestamp,
+        max_timestamp,
+        producer_id: stamp.id,
+        producer_epoch: stamp.epoch,
+        base_sequence: stamp.sequence,
+        count,
+    });
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! What is asked of a broker, call by call: one version each, which Kafka 2.8 has and 4 still has.
+//!
+//! Floor 6. Only Produce has two: by a topic's id where the broker can, so that a topic that was
+//! deleted and made anew is not taken for the old one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_producers_request::TopicRequest;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiKey, BrokerId, CreateTopicsRequest, DescribeConfigsRequest, DescribeProducersRequest,
+    FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    ProduceResponse, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+use super::bounded;
+use super::channel::{Awaited, Channel};
+use super::codes;
+use super::identity::Known;
+use super::network::Network;
+use crate::{Error, ErrorKind, Result};
+
+/// How much one Fetch asks for; one whole batch always comes.
+const FETCH_BYTES: i32 = 1 << 20;
+const METADATA: i16 = 11;
+const PRODUCE: i16 = 9;
+const PRODUCE_BY_ID: i16 = 13;
+
+/// A broker to be asked.
+pub(super) struct Node {
+    pub(super) channel: Channel,
+    pub(super) timeout: Duration,
+}
+
+/// A topic's partition, as metadata have it.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) cluster: String,
+    pub(super) name: String,
+    pub(super) id: Uuid,
+    pub(super) partitions: usize,
+    pub(super) leaders: BTreeMap<i32, Leader>,
+}
+
+/// Where a partition's leader is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leader {
+    pub(super) node: i32,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// A topic that is to be made where there is none.
+#[derive(Clone, Debug)]
+pub(super) struct NewTopic {
+    pub(super) partitions: i32,
+    pub(super) replicas: i16,
+    pub(super) settings: Vec<(String, String)>,
+}
+
+/// What a Fetch returned.
+pub(super) struct Fetched {
+    pub(super) high_watermark: i64,
+    pub(super) records: Bytes,
+}
+
+/// The broker's answer to one batch.
+#[derive(Clone, Debug)]
+pub(super) struct Produced {
+    pub(super) code: i16,
+    pub(super) base_offset: i64,
+    pub(super) why: String,
+    pub(super) throttle: Duration,
+}
+
+fn name(text: &str) -> TopicName {
+    TopicName(StrBytes::from_string(text.to_owned()))
+}
+
+fn text(bytes: Option<&StrBytes>) -> String {
+    bytes.map(|text| text.to_string()).unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+impl Node {
+    /// The topic, its cluster and its leaders. `None` if there is no such topic.
+    pub(super) fn topic(&mut self, topic: &str, network: &dyn Network) -> Result<Option<Topic>> {
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name(topic)))]))
+            .with_allow_auto_topic_creation(false);
+        let answer =
+            self.channel.call(&request, METADATA, bounded::METADATA, network, self.timeout)?;
+        let Some(found) = answer.topics.into_iter().next() else {
+            return Err(self.unasked("metadata of no topic"));
+        };
+        match found.error_code {
+            codes::UNKNOWN_TOPIC_OR_PARTITION => return Ok(None),
+            // Some partition has no leader; it may be another one.
+            0 | 5 => {}
+            code => return Err(self.error(code, &format!("the topic '{topic}'"))),
+        }
+        let mut leaders = BTreeMap::new();
+        let partitions = found.partitions.len();
+        for partition in found.partitions {
+            let node = partition.leader_id;
+            let broker = answer.brokers.iter().find(|broker| broker.node_id == node);
+            let Some(broker) = broker else { continue };
+            let Ok(port) = u16::try_from(broker.port) else { continue };
+            let (node, host) = (node.0, broker.host.to_string());
+            leaders.insert(partition.partition_index, Leader { node, host, port });
+        }
+        let cluster = text(answer.cluster_id.as_ref());
+        let (id, name) = (found.topic_id, topic.to_owned());
+        Ok(Some(Topic { cluster, name, id, partitions, leaders }))
+    }
+
+    /// Makes the topic.
+    pub(super) fn create(
+        &mut self,
+        topic: &str,
+        new: &NewTopic,
+        network: &dyn Network,
+    ) -> Result<()> {
+        let setting = |(name, value): &(String, String)| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_string(name.clone()))
+                .with_value(Some(StrBytes::from_string(value.clone())))
+        };
+        let made = CreatableTopic::default()
+            .with_name(name(topic))
+            .with_num_partitions(new.partitions)
+            .with_replication_factor(new.replicas)
+            .with_configs(new.settings.iter().map(setting).collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![made])
+            .with_timeout_ms(millis(self.timeout));
+        let shape = bounded::CREATE_TOPICS;
+        let answer = self.channel.call(&request, 7, shape, network, self.timeout)?;
+        let made = answer.topics.into_iter().next();
+        match made.map(|made| (made.error_code, text(made.error_message.as_ref()))) {
+            Some((0 | codes::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
+            Some((code, why)) => {
+                Err(self.error(code, &format!("creating the topic '{topic}': {why}")))
+            }
+            None => Err(self.unasked("the making of no topic")),
+        }
+    }
+
+    /// A producer id that nobody had.
+    pub(super) fn new_producer(&mut self, network: &dyn Network) -> Result<(i64, i16)> {
+        let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
+            .with_transaction_timeout_ms(i32::MAX)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1);
+        let shape = bounded::INIT_PRODUCER_ID;
+        let answer = self.channel.call(&request, 4, shape, network, self.timeout)?;
+        match answer.error_code {
+            0 => Ok((answer.producer_id.0, answer.producer_epoch)),
+            code => Err(self.error(code, "a producer id")),
+        }
+    }
+
+    /// What the leader has of a producer id; `Err` of kind `Unsupported` where it may not be asked.
+    pub(super) fn known(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        producer: i64,
+        network: &dyn Network,
+    ) -> Result<Option<Known>> {
+        if !self.channel.offers(ApiKey::DescribeProducers, 0) {
+            let text = self.channel.at("it does not offer DescribeProducers");
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        let asked =
+            TopicRequest::default().with_name(name(topic)).with_partition_indexes(vec![partition]);
+        let request = DescribeProducersRequest::default().with_topics(vec![asked]);
+        let shape = bounded::DESCRIBE_PRODUCERS;
+        let answer = self.channel.call(&request, 0, shape, network, self.timeout)?;
+        let topic = answer.topics.into_iter().next();
+        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
+            return Err(self.unasked("the producers of no partition"));
+        };
+        match found.error_code {
+            0 => {}
+            code @ (codes::TOPIC_AUTHORIZATION_FAILED | codes::CLUSTER_AUTHORIZATION_FAILED) => {
+                let error = self.error(code, "the partition's producers");
+                return Err(Error::new(ErrorKind::Unsupported, error.what_failed()));
+            }
+            code => return Err(self.error(code, "the partition's producers")),
+        }
+        let ours = found.active_producers.into_iter().find(|one| one.producer_id.0 == producer);
+        Ok(ours.map(|one| Known {
+            epoch: i16::try_from(one.producer_epoch).unwrap_or(i16::MAX),
+            last_sequence: one.last_sequence,
+        }))
+    }
+
+    /// Settings of a topic (kind 2) or a broker (kind 4), by name.
+    pub(super) fn settings(
+        &mut self,
+        kind: i8,
+        of: &str,
+        network: &dyn Network,
+    ) -> Result<BTreeMap<String, String>> {
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(StrBytes::from_string(of.to_owned()))
+            .with_configuration_keys(None);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let shape = bounded::DESCRIBE_CONFIGS;
+        let answer = self.channel.call(&request, 4, shape, network, self.timeout)?;
+        let Some(found) = answer.results.into_iter().next() else {
+            return Err(self.unasked("the settings of nothing"));
+        };
+        match found.error_code {
+            0 => {
+                let known = found.configs.into_iter();
+                Ok(known.map(|one| (one.name.to_string(), text(one.value.as_ref()))).collect())
+            }
+            code => Err(self.error(code, &format!("the settings of '{of}'"))),
+        }
+    }
+
+    /// One past the last offset that all replicas have, or with `earliest` the first one.
+    pub(super) fn end_offset(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        earliest: bool,
+        network: &dyn Network,
+    ) -> Result<i64> {
+        let asked = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_current_leader_epoch(-1)
+            .with_timestamp(if earliest { -2 } else { -1 });
+        let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![asked]);
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+        let shape = bounded::LIST_OFFSETS;
+        let answer = self.channel.call(&request, 6, shape, network, self.timeout)?;
+        let topic = answer.topics.into_iter().next();
+        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
+            return Err(self.unasked("the offsets of no partition"));
+        };
+        match found.error_code {
+            0 => Ok(found.offset),
+            code => Err(self.error(code, "the partition's offsets")),
+        }
+    }
+
+    /// Batches from an offset on, below the high watermark; waits for one at most `max_wait`.
+    pub(super) fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        max_wait: Duration,
+        network: &dyn Network,
+    ) -> Result<Fetched> {
+        let asked = FetchPartition::default()
+            .with_partition(partition)
+            .with_current_leader_epoch(-1)
+            .with_fetch_offset(from)
+            .with_last_fetched_epoch(-1)
+            .with_log_start_offset(-1)
+            .with_partition_max_bytes(FETCH_BYTES);
+        let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(millis(max_wait))
+            .with_min_bytes(1)
+            .with_max_bytes(FETCH_BYTES)
+            .with_session_epoch(-1)
+            .with_topics(vec![topic]);
+        let timeout = self.timeout.saturating_add(max_wait);
+        let answer = self.channel.call(&request, 12, bounded::FETCH, network, timeout)?;
+        if answer.error_code != 0 {
+            return Err(self.error(answer.error_code, "reading back what was shipped"));
+        }
+        let topic = answer.responses.into_iter().next();
+        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
+            return Err(self.unasked("the records of no partition"));
+        };
+        match found.error_code {
+            0 => Ok(Fetched {
+                high_watermark: found.high_watermark,
+                records: found.records.unwrap_or_default(),
+            }),
+            codes::OFFSET_OUT_OF_RANGE => {
+                let text = self.channel.at(format!("it has no offset {from} any more"));
+                Err(Error::new(ErrorKind::OffsetOutOfRange, text))
+            }
+            code => Err(self.error(code, "reading back what was shipped")),
+        }
+    }
+
+    /// Sends one batch; its answer is awaited.
+    pub(super) fn produce(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        batch: Vec<u8>,
+        network: &dyn Network,
+    ) -> Result<Awaited> {
+        let version = self.produce_version(topic);
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(Bytes::from(batch)));
+        let data = TopicProduceData::default().with_partition_data(vec![data]);
+        let data = match version {
+            PRODUCE => data.with_name(name(&topic.name)),
+            _ => data.with_topic_id(topic.id),
+        };
+        let request = ProduceRequest::default()
+            .with_transactional_id(None)
+            .with_acks(-1)
+            .with_timeout_ms(millis(self.timeout))
+            .with_topic_data(vec![data]);
+        self.channel.send(&request, version, network, self.timeout)
+    }
+
+    fn produce_version(&self, topic: &Topic) -> i16 {
+        match self.channel.offers(ApiKey::Produce, PRODUCE_BY_ID) && !topic.id.is_nil() {
+            true => PRODUCE_BY_ID,
+            false => PRODUCE,
+        }
+    }
+
+    /// The answer to a batch, if it comes within `max_wait`.
+    pub(super) fn produced(
+        &mut self,
+        topic: &Topic,
+        awaited: &Awaited,
+        max_wait: Duration,
+        network: &dyn Network,
+    ) -> Result<Option<Produced>> {
+        let Some(bytes) = self.channel.try_receive(awaited, network, max_wait)? else {
+            return Ok(None);
+        };
+        let (version, shape) = match self.produce_version(topic) {
+            PRODUCE => (PRODUCE, bounded::PRODUCE),
+            by_id => (by_id, bounded::PRODUCE_BY_ID),
+        };
+        let answer: ProduceResponse = self.channel.decode(bytes, shape, version)?;
+        let millis = u64::try_from(answer.throttle_time_ms).unwrap_or(0);
+        let topic = answer.responses.into_iter().next();
+        let Some(found) = topic.and_then(|topic| topic.partition_responses.into_iter().next())
+        else {
+            return Err(self.unasked("the storing of nothing"));
+        };
+        Ok(Some(Produced {
+            code: found.error_code,
+            base_offset: found.base_offset,
+            why: text(found.error_message.as_ref()),
+            throttle: Duration::from_millis(millis),
+        }))
+    }
+
+    pub(super) fn error(&self, code: i16, what: &str) -> Error {
+        codes::error(code, self.channel.at(what))
+    }
+
+    fn unasked(&self, what: &str) -> Error {
+        Error::upstream(self.channel.at(format!("it answered with {what}")))
+    }
+}

@@ -1,0 +1,284 @@
+//! One connection to one broker: requests out, answers in, both as whole frames.
+//!
+//! Floor 6. An answer is checked by its shape before it is decoded (I11); what comes is kept as it
+//! comes, so that a claimed length costs nothing.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::{
+    Decodable, Encodable, HeaderVersion, StrBytes, encode_request_header_into_buffer,
+};
+
+use super::bounded::{self, Shape};
+use super::codes;
+use super::network::{Connection, Network};
+use crate::{Error, Result};
+
+/// The largest answer that is taken: a Fetch of one of the largest batches a topic has.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How much is read from the connection at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// A request, and its answer. The wire codec's own trait wants a server's half as well.
+pub(super) trait Ask: Encodable + HeaderVersion {
+    const API: ApiKey;
+    type Answer: Decodable + HeaderVersion;
+}
+
+macro_rules! asks {
+    ($($api:ident $request:ident $answer:ident),* $(,)?) => {$(
+        impl Ask for kafka_protocol::messages::$request {
+            const API: ApiKey = ApiKey::$api;
+            type Answer = kafka_protocol::messages::$answer;
+        }
+    )*};
+}
+
+asks! {
+    ApiVersions ApiVersionsRequest ApiVersionsResponse,
+    CreateTopics CreateTopicsRequest CreateTopicsResponse,
+    DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse,
+    Fetch FetchRequest FetchResponse,
+    InitProducerId InitProducerIdRequest InitProducerIdResponse,
+    ListOffsets ListOffsetsRequest ListOffsetsResponse,
+    Metadata MetadataRequest MetadataResponse,
+    Produce ProduceRequest ProduceResponse,
+}
+
+/// A connection, and what was read of the answer that comes.
+pub(super) struct Channel {
+    connection: Box<dyn Connection>,
+    /// `host:port`, for errors.
+    pub(super) address: String,
+    client_id: StrBytes,
+    correlation: i32,
+    /// By API: the lowest and highest version the broker offers.
+    versions: BTreeMap<i16, (i16, i16)>,
+    out: BytesMut,
+    input: BytesMut,
+}
+
+/// A request that was sent, and whose answer is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    correlation: i32,
+    header_version: i16,
+}
+
+impl Channel {
+    pub(super) fn new(
+        connection: Box<dyn Connection>,
+        address: String,
+        client_id: &str,
+    ) -> Channel {
+        Channel {
+            connection,
+            address,
+            client_id: StrBytes::from_string(client_id.to_owned()),
+            correlation: 0,
+            versions: BTreeMap::new(),
+            out: BytesMut::new(),
+            input: BytesMut::new(),
+        }
+    }
+
+    /// Asks for the versions the broker offers.
+    pub(super) fn negotiate(&mut self, network: &dyn Network, timeout: Duration) -> Result<()> {
+        let request = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("forebay"))
+            .with_client_software_version(StrBytes::from_static_str(env!("CARGO_PKG_VERSION")));
+        let awaited = self.send(&request, 3, network, timeout)?;
+        let bytes = self.receive(&awaited, network, timeout)?;
+        // A broker that does not know this version answers with version 0, and error 35 first.
+        if let [0, 35, ..] = bytes.as_ref() {
+            return Err(self.too_old("ApiVersions 3"));
+        }
+        let answer: ApiVersionsResponse = self.decode(bytes, bounded::API_VERSIONS, 3)?;
+        if answer.error_code != 0 {
+            return Err(codes::error(answer.error_code, self.at("the versions of its calls")));
+        }
+        let versions = answer.api_keys.iter();
+        self.versions =
+            versions.map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        Ok(())
+    }
+
+    /// Whether the broker offers this version of a call.
+    pub(super) fn offers(&self, api: ApiKey, version: i16) -> bool {
+        let range = self.versions.get(&(api as i16));
+        range.is_some_and(|(min, max)| (*min..=*max).contains(&version))
+    }
+
+    /// Sends a request and waits for its answer; nothing else may be awaited.
+    pub(super) fn call<R: Ask>(
+        &mut self,
+        request: &R,
+        version: i16,
+        shape: Shape,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<R::Answer> {
+        if !self.offers(R::API, version) {
+            return Err(self.too_old(&format!("{:?} {version}", R::API)));
+        }
+        let awaited = self.send(request, version, network, timeout)?;
+        let bytes = self.receive(&awaited, network, timeout)?;
+        self.decode(bytes, shape, version)
+    }
+
+    /// Sends a request. Blocks while the connection takes nothing, for `timeout` at most.
+    pub(super) fn send<R: Ask>(
+        &mut self,
+        request: &R,
+        version: i16,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<Awaited> {
+        self.correlation = self.correlation.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::API as i16)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation)
+            .with_client_id(Some(self.client_id.clone()));
+        self.out.clear();
+        self.out.extend_from_slice(&[0; 4]);
+        let encoded = encode_request_header_into_buffer(&mut self.out, &header)
+            .and_then(|()| request.encode(&mut self.out, version));
+        encoded.map_err(|error| Error::upstream(self.at(format!("a request: {error}"))))?;
+        let length = u32::try_from(self.out.len().saturating_sub(4)).unwrap_or(u32::MAX);
+        if let Some(target) = self.out.first_chunk_mut::<4>() {
+            *target = length.to_be_bytes();
+        }
+        let mut sent = 0;
+        let mut waited_from = network.now();
+        while let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.connection.write(rest, timeout) {
+                Ok(0) => return Err(self.broke("closed while a request was written")),
+                Ok(bytes) => {
+                    sent += bytes;
+                    waited_from = network.now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if network.now().saturating_sub(waited_from) >= timeout {
+                        return Err(self.broke("it took nothing of a request in time"));
+                    }
+                }
+                Err(error) => return Err(self.broke(error)),
+            }
+        }
+        if self.out.capacity() > 4 * READ_BYTES && sent < READ_BYTES {
+            self.out = BytesMut::new();
+        }
+        Ok(Awaited {
+            correlation: self.correlation,
+            header_version: R::Answer::header_version(version),
+        })
+    }
+
+    /// The answer that is awaited.
+    fn receive(
+        &mut self,
+        awaited: &Awaited,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<Bytes> {
+        match self.try_receive(awaited, network, timeout)? {
+            Some(bytes) => Ok(bytes),
+            None => Err(self.broke("no answer came in time")),
+        }
+    }
+
+    /// The answer that is awaited, without its header, if it comes within `timeout`. A part of it
+    /// that came is kept.
+    pub(super) fn try_receive(
+        &mut self,
+        awaited: &Awaited,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<Option<Bytes>> {
+        let deadline = network.now().saturating_add(timeout);
+        let mut chunk = Vec::new();
+        loop {
+            if let Some(frame) = self.whole_frame()? {
+                return self.open(frame, awaited).map(Some);
+            }
+            let left = deadline.saturating_sub(network.now());
+            chunk.resize(READ_BYTES, 0);
+            match self.connection.read(&mut chunk, left) {
+                Ok(0) => return Err(self.broke("closed by the broker")),
+                Ok(bytes) => {
+                    self.input.extend_from_slice(chunk.get(..bytes).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    if network.now() >= deadline {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(self.broke(error)),
+            }
+        }
+    }
+
+    /// Whether an answer lies here already, or a part of one.
+    fn whole_frame(&mut self) -> Result<Option<Bytes>> {
+        let Some(length) = self.input.first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_be_bytes(*length) as usize;
+        if !(4..=ANSWER_BYTES_MAX).contains(&length) {
+            return Err(self.broke(format!("it claims an answer of {length} bytes")));
+        }
+        if self.input.len() - 4 < length {
+            return Ok(None);
+        }
+        let _ = self.input.split_to(4);
+        Ok(Some(self.input.split_to(length).freeze()))
+    }
+
+    /// Takes the header off.
+    fn open(&self, mut frame: Bytes, awaited: &Awaited) -> Result<Bytes> {
+        // A correlation id, and where the header is of version 1 an unsigned count of tagged
+        // fields, which nobody has defined one of.
+        if awaited.header_version > 0 && frame.get(4) != Some(&0) {
+            return Err(self.broke("an answer has a header with fields"));
+        }
+        let header = ResponseHeader::decode(&mut frame, awaited.header_version);
+        let header = header.map_err(|error| self.broke(format!("an answer's header: {error}")))?;
+        if header.correlation_id != awaited.correlation {
+            let (got, wanted) = (header.correlation_id, awaited.correlation);
+            return Err(self.broke(format!("answer {got} came where {wanted} was awaited")));
+        }
+        Ok(frame)
+    }
+
+    pub(super) fn decode<T: Decodable>(
+        &self,
+        mut bytes: Bytes,
+        shape: Shape,
+        version: i16,
+    ) -> Result<T> {
+        bounded::check(shape, &bytes).map_err(|error| self.broke(error.what_failed()))?;
+        T::decode(&mut bytes, version)
+            .map_err(|error| self.broke(format!("an answer cannot be read: {error}")))
+    }
+
+    /// What failed, and at which broker.
+    pub(super) fn at(&self, what: impl Display) -> String {
+        format!("broker {}: {what}", self.address)
+    }
+
+    fn broke(&self, what: impl Display) -> Error {
+        Error::upstream(self.at(what))
+    }
+
+    fn too_old(&self, what: &str) -> Error {
+        let text = self.at(format!("it does not offer {what}: Kafka 2.8 or later is needed"));
+        Error::new(crate::ErrorKind::UpstreamRejected, text)
+    }
+}

@@ -1,0 +1,398 @@
+//! One open link to a partition's leader: what is on its way, and what its answers mean.
+//!
+//! Floor 6. Five batches are on their way at most, one while the broker has no state of the id:
+//! then it would take any sequence first, and refuse the ones before it for ever. An answer that
+//! is no success ends the link; the next connect asks what arrived.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::super::upstream::{Source, UpstreamStatus};
+use super::calls::{Node, Produced, Topic};
+use super::channel::Awaited;
+use super::codes::{self, Verdict};
+use super::identity::Identity;
+use super::network::Network;
+use super::settings::Settings;
+use crate::{Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result};
+
+/// What a broker keeps of a producer's last batches: more must not be on their way.
+const WINDOW: usize = 5;
+/// A stored batch of so many bytes is sent as it is; smaller ones are put together.
+const AS_STORED_BYTES: usize = 16 << 10;
+/// How many places of the sparse map are kept.
+const OFFSET_MAP_MAX: usize = 64;
+/// How often a batch is tried again that a broker refuses without a reason, or as damaged.
+const TRIES: u32 = 3;
+
+/// What is remembered of a link over its connections.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// One past the highest offset that this process has sent or found upstream.
+    pub(super) sent: Option<Offset>,
+    /// Below this offset, batches of at most so many records: a larger one was refused.
+    split: Option<(Offset, usize)>,
+    /// The offset a refusal was about, and how often it came.
+    refused: Option<(Offset, u32)>,
+    /// The producer id is of no use any more.
+    pub(super) renew: bool,
+    /// The sequences from here on are refused for no reason that can be seen.
+    pub(super) unexplained: Option<(Offset, u32)>,
+    pub(super) throttled_until: Duration,
+    pub(super) status: UpstreamStatus,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+struct Flight {
+    awaited: Awaited,
+    offsets: Range<Offset>,
+}
+
+pub(super) struct Link {
+    pub(super) node: Node,
+    pub(super) topic: Topic,
+    pub(super) partition: i32,
+    pub(super) identity: Identity,
+    /// The next offset to be put on its way.
+    pub(super) next: Offset,
+    /// Below it everything is acknowledged.
+    pub(super) acknowledged: Offset,
+    /// The broker has a state of the id.
+    pub(super) known: bool,
+    /// The leader may not be asked what it has: batches go as they are stored, one at a time.
+    pub(super) blind: bool,
+    in_flight: VecDeque<Flight>,
+    pending: Vec<RecordBatch>,
+    pending_bytes: usize,
+}
+
+impl Link {
+    pub(super) fn new(node: Node, topic: Topic, partition: i32, identity: Identity) -> Link {
+        Link {
+            node,
+            topic,
+            partition,
+            identity,
+            next: Offset::ZERO,
+            acknowledged: Offset::ZERO,
+            known: false,
+            blind: false,
+            in_flight: VecDeque::new(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+}
+
+/// What a call needs beside the link itself.
+pub(super) struct With<'a, 's> {
+    pub(super) settings: &'a Settings,
+    pub(super) network: &'a mut dyn Network,
+    pub(super) memory: &'a mut Memory,
+    pub(super) source: &'a mut Source<'s>,
+}
+
+impl Link {
+    /// Takes the next batch. It is sent at once if it is large; small ones wait for others, until
+    /// [`Link::flush`].
+    pub(super) fn send(&mut self, batch: &RecordBatch, with: &mut With<'_, '_>) -> Result<()> {
+        let begins = self.pending.last().map_or(self.next, RecordBatch::next_offset);
+        if batch.base_offset() > begins {
+            self.flush(with)?;
+            self.pass_gap(batch.base_offset(), with)?;
+        }
+        let stored = batch.as_bytes().len();
+        let whole = batch.base_offset() >= self.next && batch.is_producible();
+        let alone = (whole && stored >= AS_STORED_BYTES && self.fits(stored, with)) || self.blind;
+        if alone {
+            self.flush(with)?;
+        }
+        self.pending.push(batch.clone());
+        self.pending_bytes += stored;
+        if alone || self.pending_bytes >= with.settings.merge_bytes {
+            self.flush(with)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the topic takes a batch of so many bytes, as far as is known.
+    fn fits(&self, bytes: usize, with: &With<'_, '_>) -> bool {
+        bytes <= with.settings.batch_bytes_max
+            && with.memory.split.is_none_or(|(below, _)| self.next >= below)
+    }
+
+    /// Offsets that the log does not have: what lies before is accounted for first; then the
+    /// sequence begins anew under the next epoch, which is kept before it is used.
+    fn pass_gap(&mut self, to: Offset, with: &mut With<'_, '_>) -> Result<()> {
+        if self.identity.skip(self.next) >= to {
+            self.next = to;
+            return Ok(());
+        }
+        self.settle(with)?;
+        let status = &mut with.memory.status;
+        status.gaps += 1;
+        status.gap_records += (to - self.next).unsigned_abs();
+        self.begin_epoch(to, with)
+    }
+
+    /// What is shipped next has another sequence than it would have had.
+    fn begin_epoch(&mut self, anchor: Offset, with: &mut With<'_, '_>) -> Result<()> {
+        if !self.identity.begin_epoch(self.next, anchor) {
+            with.memory.renew = true;
+            return Err(Error::upstream(
+                "all epochs of the producer id are used: a new one is asked",
+            ));
+        }
+        with.source.keep(&self.identity.encode())?;
+        self.next = anchor;
+        Ok(())
+    }
+
+    /// Waits until everything on its way is answered.
+    fn settle(&mut self, with: &mut With<'_, '_>) -> Result<()> {
+        while !self.in_flight.is_empty() {
+            self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent())?;
+        }
+        Ok(())
+    }
+
+    fn silent(&self) -> Error {
+        Error::upstream(self.node.channel.at("no answer to a batch came in time"))
+    }
+
+    /// Sends what waits for more.
+    pub(super) fn flush(&mut self, with: &mut With<'_, '_>) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let Some(last) = pending.last() else { return Ok(()) };
+        let end = last.next_offset();
+        while self.next < end {
+            let until = self.until(&pending, end, with);
+            let window = if self.known && !self.blind { WINDOW } else { 1 };
+            while self.in_flight.len() >= window {
+                self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent())?;
+            }
+            self.put_on_its_way(&pending, until, with)?;
+        }
+        Ok(())
+    }
+
+    /// Up to which offset the next batch goes: to the end, unless a batch of that size was refused,
+    /// is larger than the topic takes, or would have sequences of two epochs.
+    fn until(&self, pending: &[RecordBatch], end: Offset, with: &With<'_, '_>) -> Offset {
+        let mut until = self.identity.era_end(self.next).map_or(end, |era_end| end.min(era_end));
+        if let Some((below, records)) = with.memory.split
+            && self.next < below
+        {
+            let most = i64::try_from(records).unwrap_or(i64::MAX);
+            until = until.min(Offset::new(self.next.get().saturating_add(most)));
+        }
+        let bytes = RecordBatch::produced_bytes_max(pending);
+        let most = with.settings.batch_bytes_max;
+        let stored = matches!(pending, [one] if one.as_bytes().len() <= most);
+        if bytes > most && !stored {
+            // By the mean size: what is still too large is refused, and split then.
+            let records = (end - self.next).max(1).unsigned_abs();
+            let fit = u128::from(records) * most as u128 / (bytes as u128 * 2).max(1);
+            let fit = i64::try_from(fit).unwrap_or(i64::MAX).max(1);
+            until = until.min(Offset::new(self.next.get().saturating_add(fit)));
+        }
+        until
+    }
+
+    fn put_on_its_way(
+        &mut self,
+        batches: &[RecordBatch],
+        until: Offset,
+        with: &mut With<'_, '_>,
+    ) -> Result<()> {
+        let era = self.identity.era_of(self.next);
+        let stamp = ProducerStamp::new(self.identity.producer, era.epoch, era.sequence(self.next));
+        let offsets = self.next..until;
+        let holds = |batch: &&RecordBatch| {
+            batch.next_offset() > offsets.start && batch.base_offset() < offsets.end
+        };
+        let these: Vec<RecordBatch> = batches.iter().filter(holds).cloned().collect();
+        let mut bytes = Vec::new();
+        RecordBatch::produce(&these, offsets.clone(), stamp, &mut bytes)?;
+        with.memory.sent = Some(with.memory.sent.map_or(until, |sent| sent.max(until)));
+        let awaited = self.node.produce(&self.topic, self.partition, bytes, &*with.network)?;
+        self.in_flight.push_back(Flight { awaited, offsets });
+        self.next = until;
+        with.memory.status.in_flight = self.in_flight.len();
+        Ok(())
+    }
+
+    /// Takes the next answer, if it comes within `max_wait`; the offset acknowledged by it.
+    pub(super) fn answer(
+        &mut self,
+        max_wait: Duration,
+        with: &mut With<'_, '_>,
+    ) -> Result<Option<Offset>> {
+        let Some(first) = self.in_flight.front() else { return Ok(None) };
+        let awaited = first.awaited;
+        let answer = self.node.produced(&self.topic, &awaited, max_wait, &*with.network)?;
+        let Some(answer) = answer else { return Ok(None) };
+        let Some(flight) = self.in_flight.pop_front() else { return Ok(None) };
+        if !answer.throttle.is_zero() {
+            with.memory.throttled_until = with.network.now().saturating_add(answer.throttle);
+        }
+        with.memory.status.in_flight = self.in_flight.len();
+        match codes::verdict(answer.code) {
+            Verdict::Stored | Verdict::StoredBefore => {
+                self.stored(&flight.offsets, &answer, with).map(Some)
+            }
+            verdict => Err(self.refused(verdict, &flight.offsets, &answer, with)),
+        }
+    }
+
+    fn stored(
+        &mut self,
+        offsets: &Range<Offset>,
+        answer: &Produced,
+        with: &mut With<'_, '_>,
+    ) -> Result<Offset> {
+        self.known = true;
+        if answer.base_offset >= 0 {
+            if answer.base_offset < self.identity.upstream && !self.blind {
+                let text = format!(
+                    "it stored at {}, behind {}: the topic was cut short, or made anew",
+                    answer.base_offset, self.identity.upstream
+                );
+                return Err(Error::upstream(self.node.channel.at(text)));
+            }
+            let count = offsets.end - offsets.start;
+            self.identity.upstream = answer.base_offset.saturating_add(count);
+            with.memory.status.upstream_offset = Some(self.identity.upstream - 1);
+            note_place(&mut with.memory.status, offsets.start, answer.base_offset);
+        }
+        self.acknowledge(offsets.end, with);
+        Ok(self.acknowledged)
+    }
+
+    /// Everything below is stored, on all replicas that have to have it.
+    pub(super) fn acknowledge(&mut self, below: Offset, with: &mut With<'_, '_>) {
+        self.acknowledged = self.acknowledged.max(below);
+        self.identity.acknowledged(below);
+        let memory = &mut *with.memory;
+        (memory.refused, memory.unexplained) = (None, None);
+        if memory.split.is_some_and(|(until, _)| below >= until) {
+            memory.split = None;
+        }
+        with.source.note(&self.identity.encode());
+    }
+
+    /// What a refusal leads to at the next connect; the error that ends this one.
+    fn refused(
+        &mut self,
+        verdict: Verdict,
+        offsets: &Range<Offset>,
+        answer: &Produced,
+        with: &mut With<'_, '_>,
+    ) -> Error {
+        let what = format!(
+            "records {} to {} of the topic '{}'{}{}",
+            offsets.start,
+            offsets.end,
+            self.topic.name,
+            if answer.why.is_empty() { "" } else { ": " },
+            answer.why
+        );
+        let error = self.node.error(answer.code, &what);
+        let times = match with.memory.refused {
+            Some((of, times)) if of == offsets.start => times + 1,
+            _ => 1,
+        };
+        match verdict {
+            Verdict::TooLarge | Verdict::Refused => {}
+            Verdict::Corrupt | Verdict::Unexplained => {
+                with.memory.refused = Some((offsets.start, times));
+                if times < TRIES {
+                    return Error::upstream(error.what_failed());
+                }
+            }
+            Verdict::UnknownProducer => {
+                with.memory.renew = true;
+                return error;
+            }
+            Verdict::OutOfSequence => {
+                let times = match with.memory.unexplained {
+                    Some((of, times)) if of == offsets.start => times + 1,
+                    _ => 1,
+                };
+                with.memory.unexplained = Some((offsets.start, times));
+                return error;
+            }
+            _ => return error,
+        }
+        let records = (offsets.end - offsets.start).unsigned_abs();
+        if records > 1 {
+            let half = usize::try_from(records / 2).unwrap_or(usize::MAX).max(1);
+            let below = with.memory.split.map_or(offsets.end, |(until, _)| until.max(offsets.end));
+            with.memory.split = Some((below, half));
+            return Error::upstream(error.what_failed());
+        }
+        match self.give_up(offsets.start, &error, with) {
+            Ok(()) => Error::upstream(error.what_failed()),
+            Err(other) => other,
+        }
+    }
+
+    /// One record that the broker will never take goes to the dead-letter log, and a gap begins
+    /// behind it. Without such a log it stops here: nothing is passed over unless somebody said so.
+    fn give_up(&mut self, offset: Offset, error: &Error, with: &mut With<'_, '_>) -> Result<()> {
+        let Some(dead) = &with.settings.dead_letter else {
+            let text = format!(
+                "{}; or give KafkaUpstream::dead_letter a log for such records",
+                error.what_failed()
+            );
+            return Err(Error::new(ErrorKind::UpstreamRejected, text));
+        };
+        let mut reader = with.source.log().reader(crate::OffsetSpec::At(offset))?;
+        let Some(batch) = reader.next().transpose()? else { return Ok(()) };
+        let Some(record) = batch.records().next().transpose()? else { return Ok(()) };
+        if record.offset() != offset {
+            return Ok(());
+        }
+        let mut letter = match record.is_tombstone() {
+            true => NewRecord::tombstone(record.key().unwrap_or_default()),
+            false => NewRecord::new(record.value()),
+        };
+        if let Some(key) = record.key() {
+            letter = letter.key(key);
+        }
+        for (name, value) in record.headers() {
+            letter = match value {
+                Some(value) => letter.header(name, value),
+                None => letter.header_without_value(name),
+            };
+        }
+        let (at, why) = (offset.get().to_string(), error.what_failed());
+        letter = letter.header("forebay.offset", at.as_bytes());
+        letter = letter.header("forebay.error", why.as_bytes()).timestamp(record.timestamp());
+        dead.append(letter)?;
+        dead.flush()?;
+        with.memory.status.refused += 1;
+        // What lay before was acknowledged, or will be found to have arrived.
+        self.next = offset;
+        self.begin_epoch(Offset::new(offset.get() + 1), with)
+    }
+}
+
+/// Keeps a place of the sparse map: every one at first, then the older ones ever sparser.
+fn note_place(status: &mut UpstreamStatus, here: Offset, there: i64) {
+    if status.offset_map.len() >= OFFSET_MAP_MAX {
+        let mut nth = 0_usize;
+        status.offset_map.retain(|_| {
+            nth += 1;
+            nth.is_multiple_of(2)
+        });
+    }
+    status.offset_map.push((here, there));
+}

@@ -1,0 +1,245 @@
+//! Ships to an Apache Kafka cluster: each record once, in order, whatever fails.
+//!
+//! Floor 6. `open` finds the leader and where to go on, `link` sends and takes answers, `tail`
+//! reads back, `identity` is the arithmetic, `preflight` judges the topic's settings; `calls`,
+//! `channel` and `bounded` are the wire; `network` is the one place that knows sockets and time.
+
+mod bounded;
+mod calls;
+mod channel;
+mod codes;
+mod identity;
+mod link;
+mod network;
+mod open;
+mod preflight;
+mod settings;
+mod tail;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::upstream::{Resume, Source, Upstream, UpstreamStatus};
+use crate::{Error, Log, Offset, RecordBatch, Result};
+use calls::NewTopic;
+use link::{Link, Memory, With};
+use network::Tcp;
+use settings::Settings;
+
+pub use network::{Connection, Network};
+pub use settings::UpstreamPartition;
+
+/// How long it waits before it looks again whether what was stored has become safe.
+const CONFIRM_EVERY: Duration = Duration::from_millis(200);
+
+/// Ships into a topic of an Apache Kafka cluster, 2.8 or later.
+///
+/// Each record stands there once, in order, however often link, brokers, leaders, this process and
+/// the power fail. Stored batches of 16 KiB and more are sent as they are stored. The producer id
+/// is kept with the log's committed offset, so that after a restart the partition's leader can be
+/// asked what it has. Needs the rights WRITE, READ and DESCRIBE on the topic, and DESCRIBE_CONFIGS
+/// to check its settings.
+///
+/// # Examples
+/// ```no_run
+/// use forebay::{KafkaUpstream, Log, Replicator, ReplicatorOptions};
+/// # let dir = std::path::Path::new("");
+/// let log = Log::open(dir)?;
+/// let kafka = KafkaUpstream::new("broker-1:9092,broker-2:9092", "telemetry");
+/// let replicator = Replicator::start(&log, "uplink", kafka, ReplicatorOptions::new())?;
+/// log.append("21.5 C")?;
+/// # Ok::<(), forebay::Error>(())
+/// ```
+pub struct KafkaUpstream {
+    settings: Settings,
+    network: Box<dyn Network>,
+    memory: Memory,
+    link: Option<Link>,
+    /// The bootstrap server that is asked first.
+    due: usize,
+    confirm_at: Duration,
+}
+
+impl KafkaUpstream {
+    /// Partition 0 of `topic`, by way of these bootstrap servers: `host:port`, separated by commas.
+    /// Wrong ones are told when the link is opened.
+    #[must_use]
+    pub fn new(bootstrap: impl Into<String>, topic: impl Into<String>) -> KafkaUpstream {
+        KafkaUpstream {
+            settings: Settings::new(bootstrap.into(), topic.into()),
+            network: Box::new(Tcp::new()),
+            memory: Memory::default(),
+            link: None,
+            due: 0,
+            confirm_at: Duration::ZERO,
+        }
+    }
+
+    /// The partition of the topic; 0 unless set.
+    #[must_use]
+    pub fn partition(mut self, partition: UpstreamPartition) -> KafkaUpstream {
+        self.settings.partition = partition;
+        self
+    }
+
+    /// The name by which brokers know this client in their logs and quotas; `forebay` unless set.
+    #[must_use]
+    pub fn client_id(mut self, name: impl Into<String>) -> KafkaUpstream {
+        self.settings.client_id = name.into();
+        self
+    }
+
+    /// How long a connection may take to open (10 s unless set), and a broker to answer (30 s).
+    #[must_use]
+    pub fn timeouts(mut self, connect: Duration, request: Duration) -> KafkaUpstream {
+        (self.settings.connect_timeout, self.settings.request_timeout) = (connect, request);
+        self
+    }
+
+    /// Up to how many bytes small batches are put together before they are sent; 256 KiB unless
+    /// set. They never wait for more to come.
+    #[must_use]
+    pub fn merge_bytes(mut self, bytes: usize) -> KafkaUpstream {
+        self.settings.merge_bytes = bytes;
+        self
+    }
+
+    /// Makes the topic where there is none, with so many partitions and replicas (-1: as the
+    /// cluster has it), and these settings.
+    #[must_use]
+    pub fn create_topic<'a>(
+        mut self,
+        partitions: i32,
+        replicas: i16,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> KafkaUpstream {
+        let settings = settings.into_iter();
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.settings.create = Some(NewTopic { partitions, replicas, settings });
+        self
+    }
+
+    /// Where a record goes that the broker will never take, for its size or its form. It gets the
+    /// headers `forebay.offset` and `forebay.error`; shipping goes on behind it. Without such a log
+    /// shipping stops there, and says so.
+    #[must_use]
+    pub fn dead_letter(mut self, log: &Log) -> KafkaUpstream {
+        self.settings.dead_letter = Some(log.clone());
+        self
+    }
+
+    /// Goes on with a topic of the same name in another cluster, or one that was deleted and made
+    /// anew, with what was not acknowledged before; without this it stops, and says so.
+    #[must_use]
+    pub fn follow_new_topic(mut self, follow: bool) -> KafkaUpstream {
+        self.settings.follow_new_topic = follow;
+        self
+    }
+
+    /// Ships although the topic's retention will take the oldest records at once, by their times;
+    /// without this it does not begin, and says which setting to change.
+    #[must_use]
+    pub fn accept_expiring(mut self, accept: bool) -> KafkaUpstream {
+        self.settings.accept_expiring = accept;
+        self
+    }
+
+    /// Reaches the brokers in another way than by TCP.
+    #[must_use]
+    pub fn network(mut self, network: impl Network + 'static) -> KafkaUpstream {
+        self.network = Box::new(network);
+        self
+    }
+
+    /// Runs a call of the open link.
+    fn linked<T>(
+        &mut self,
+        source: &mut Source<'_>,
+        call: impl FnOnce(&mut Link, &mut With<'_, '_>) -> Result<T>,
+    ) -> Result<T> {
+        let link = self.link.as_mut().ok_or_else(|| Error::upstream("the link is not open"))?;
+        let mut with = With {
+            settings: &self.settings,
+            network: &mut *self.network,
+            memory: &mut self.memory,
+            source,
+        };
+        call(link, &mut with)
+    }
+}
+
+impl Upstream for KafkaUpstream {
+    fn connect(&mut self, source: &mut Source<'_>) -> Result<Resume> {
+        self.link = None;
+        let mut with = With {
+            settings: &self.settings,
+            network: &mut *self.network,
+            memory: &mut self.memory,
+            source,
+        };
+        let opened = open::open(self.due, &mut with).inspect_err(|_| {
+            self.due = self.due.wrapping_add(1);
+        })?;
+        self.settings.batch_bytes_max =
+            opened.batch_bytes_max.unwrap_or(self.settings.batch_bytes_max);
+        self.memory.status.in_flight = 0;
+        self.link = Some(opened.link);
+        Ok(opened.resume)
+    }
+
+    fn send(&mut self, batch: &RecordBatch, source: &mut Source<'_>) -> Result<()> {
+        self.linked(source, |link, with| link.send(batch, with))
+    }
+
+    fn acknowledge(&mut self, max_wait: Duration, source: &mut Source<'_>) -> Result<Offset> {
+        let now = self.network.now();
+        let confirm = now >= self.confirm_at;
+        let (below, confirmed) = self.linked(source, |link, with| {
+            link.flush(with)?;
+            let mut confirmed = false;
+            if link.in_flight() > 0 {
+                // One that takes its time, and all that are there already.
+                let mut wait = max_wait;
+                while link.answer(wait, with)?.is_some() && link.in_flight() > 0 {
+                    wait = Duration::ZERO;
+                }
+            } else if link.acknowledged < link.next {
+                // Nothing of it is on its way: it was stored before this link was opened.
+                if confirm {
+                    tail::confirm(link, with)?;
+                    confirmed = true;
+                } else {
+                    with.network.sleep(max_wait.min(CONFIRM_EVERY));
+                }
+            }
+            Ok((link.acknowledged, confirmed))
+        })?;
+        if confirmed {
+            self.confirm_at = now.saturating_add(CONFIRM_EVERY);
+        }
+        Ok(below)
+    }
+
+    fn disconnect(&mut self) {
+        self.link = None;
+        self.memory.status.in_flight = 0;
+    }
+
+    fn pause(&self) -> Duration {
+        self.memory.throttled_until.saturating_sub(self.network.now())
+    }
+
+    fn status(&self) -> UpstreamStatus {
+        self.memory.status.clone()
+    }
+}
+
+impl fmt::Debug for KafkaUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaUpstream")
+            .field("bootstrap", &self.settings.bootstrap)
+            .field("topic", &self.settings.topic)
+            .field("connected", &self.link.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! Opens a link: finds the partition's leader, learns what it has, and decides where to go on.
+//!
+//! Floor 6. Whatever this process believes, the leader is asked; what it has says where to resume,
+//! never what is safe: that takes an answer with acks=all, or our batch below the high watermark.
+
+use std::collections::BTreeMap;
+
+use super::calls::{Node, Topic};
+use super::channel::Channel;
+use super::identity::{Era, Finding, Identity, judge};
+use super::link::{Link, With};
+use super::preflight::{self, Times};
+use super::tail;
+use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, Result, Resume};
+
+/// How often the same sequence may be refused before the epoch is taken for spoilt.
+const UNEXPLAINED_MAX: u32 = 3;
+/// Kafka's kinds of what has settings.
+const OF_TOPIC: i8 = 2;
+const OF_BROKER: i8 = 4;
+
+/// What opening a link came to.
+pub(super) struct Opened {
+    pub(super) link: Link,
+    pub(super) resume: Resume,
+    /// The largest batch that the topic takes, where it tells.
+    pub(super) batch_bytes_max: Option<usize>,
+}
+
+/// Opens a connection and learns what the broker offers.
+fn dial(host: &str, port: u16, with: &mut With<'_, '_>) -> Result<Node> {
+    let address = format!("{host}:{port}");
+    let settings = with.settings;
+    let connection = with
+        .network
+        .connect(host, port, settings.connect_timeout)
+        .map_err(|error| Error::upstream(format!("cannot reach broker {address}: {error}")))?;
+    let mut channel = Channel::new(connection, address, &settings.client_id);
+    let timeout = settings.request_timeout;
+    channel.negotiate(&*with.network, timeout)?;
+    Ok(Node { channel, timeout })
+}
+
+/// Asks the bootstrap servers in turn, beginning with the one that is due, for the topic.
+fn find(due: usize, with: &mut With<'_, '_>) -> Result<(Node, Topic)> {
+    let servers = with.settings.servers()?;
+    let mut last = None;
+    for at in 0..servers.len() {
+        let Some((host, port)) = servers.get((due + at) % servers.len()) else { continue };
+        match dial(host, *port, with).and_then(|node| ask(node, with)) {
+            Ok(found) => return Ok(found),
+            // What one broker refuses the others do too.
+            Err(error) if error.kind() != ErrorKind::Upstream => return Err(error),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::upstream("no bootstrap server could be asked")))
+}
+
+fn ask(mut node: Node, with: &mut With<'_, '_>) -> Result<(Node, Topic)> {
+    let name = &with.settings.topic;
+    let found = node.topic(name, &*with.network)?;
+    match (found, &with.settings.create) {
+        (Some(topic), _) => Ok((node, topic)),
+        (None, Some(new)) => {
+            node.create(name, new, &*with.network)?;
+            match node.topic(name, &*with.network)? {
+                Some(topic) => Ok((node, topic)),
+                None => Err(Error::upstream(node.channel.at("the topic is being made"))),
+            }
+        }
+        (None, None) => {
+            let text = node.channel.at(format!(
+                "there is no topic '{name}': create it, or use KafkaUpstream::create_topic"
+            ));
+            Err(Error::new(ErrorKind::UpstreamRejected, text))
+        }
+    }
+}
+
+/// Opens the link, and finds out where shipping resumes.
+pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
+    let (node, topic) = find(due, with)?;
+    let kept = Identity::decode(with.source.kept());
+    let partition = choose(&topic, kept.as_ref(), with)?;
+    let Some(leader) = topic.leaders.get(&partition).cloned() else {
+        let text = format!("partition {partition} of the topic '{}' has no leader", topic.name);
+        return Err(Error::upstream(node.channel.at(text)));
+    };
+    let mut node = match node.channel.address == format!("{}:{}", leader.host, leader.port) {
+        true => node,
+        false => dial(&leader.host, leader.port, with)?,
+    };
+    let batch_bytes_max = preflight(&mut node, leader.node, with)?;
+    let identity = match kept.filter(|_| !with.memory.renew) {
+        Some(kept) if kept.is_of(&topic.cluster, topic.id, partition) => kept,
+        Some(kept) => {
+            check_new_topic(&kept, &topic, partition, with)?;
+            fresh(&mut node, &topic, partition, start(with), with)?
+        }
+        None => fresh(&mut node, &topic, partition, start(with), with)?,
+    };
+    with.memory.renew = false;
+    let mut link = Link::new(node, topic, partition, identity);
+    let resume = resume(&mut link, with)?;
+    (link.next, link.acknowledged) = (resume.from, resume.acknowledged);
+    with.memory.sent = Some(with.memory.sent.map_or(resume.from, |sent| sent.max(resume.from)));
+    Ok(Opened { link, resume, batch_bytes_max })
+}
+
+/// The partition that is shipped to.
+fn choose(topic: &Topic, kept: Option<&Identity>, with: &With<'_, '_>) -> Result<i32> {
+    let partition = with.settings.partition.of(with.source.log_id(), topic.partitions);
+    let count = topic.partitions;
+    if usize::try_from(partition).is_ok_and(|partition| partition < count) {
+        if let Some(kept) = kept
+            && kept.is_of(&topic.cluster, topic.id, kept.partition)
+            && kept.partition != partition
+        {
+            let text = format!(
+                "the topic '{}' has {count} partitions now: this log would go on in partition \
+                 {partition} instead of {}. Name it by UpstreamPartition::Fixed",
+                topic.name, kept.partition
+            );
+            return Err(Error::new(ErrorKind::Conflict, text));
+        }
+        return Ok(partition);
+    }
+    let text = format!("the topic '{}' has {count} partitions, and none {partition}", topic.name);
+    Err(Error::new(ErrorKind::UpstreamRejected, text))
+}
+
+/// Another topic of the name, or another cluster: nothing is shipped there unless that was asked.
+fn check_new_topic(
+    kept: &Identity,
+    topic: &Topic,
+    partition: i32,
+    with: &With<'_, '_>,
+) -> Result<()> {
+    if with.settings.follow_new_topic {
+        return Ok(());
+    }
+    let what = match kept.cluster == topic.cluster {
+        true => format!("the topic '{}' was deleted and made anew", topic.name),
+        false => format!(
+            "the cluster is '{}', and not '{}' that was shipped to before",
+            topic.cluster, kept.cluster
+        ),
+    };
+    let text = format!(
+        "{what}: partition {partition} would begin at offset {}; allow it by \
+         KafkaUpstream::follow_new_topic",
+        with.source.committed()
+    );
+    Err(Error::new(ErrorKind::Conflict, text))
+}
+
+/// The first offset that is not accounted for.
+fn start(with: &With<'_, '_>) -> Offset {
+    with.source.committed().max(with.source.log_start())
+}
+
+/// A producer id that nobody has, kept before its first use; `anchor` is its sequence 0.
+fn fresh(
+    node: &mut Node,
+    topic: &Topic,
+    partition: i32,
+    anchor: Offset,
+    with: &mut With<'_, '_>,
+) -> Result<Identity> {
+    let (producer, epoch) = node.new_producer(&*with.network)?;
+    let upstream = node.end_offset(&topic.name, partition, false, &*with.network).unwrap_or(0);
+    let identity = Identity {
+        cluster: topic.cluster.clone(),
+        topic: topic.id,
+        partition,
+        producer,
+        era: Era { epoch, anchor },
+        before: None,
+        upstream,
+    };
+    with.source.keep(&identity.encode())?;
+    Ok(identity)
+}
+
+/// Reads the topic's settings, and refuses what would lose records.
+fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Option<usize>> {
+    let network = &*with.network;
+    let topic = match node.settings(OF_TOPIC, &with.settings.topic, network) {
+        Ok(topic) => topic,
+        Err(error) if error.kind() == ErrorKind::UpstreamRejected => {
+            let warning =
+                format!("the topic's settings cannot be checked: {}", error.what_failed());
+            with.memory.status.warnings = vec![warning];
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let broker = match node.settings(OF_BROKER, &leader.to_string(), network) {
+        Ok(broker) => broker,
+        // It takes another right, which few have.
+        Err(error) if error.kind() == ErrorKind::UpstreamRejected => BTreeMap::new(),
+        Err(error) => return Err(error),
+    };
+    let times = Times { now: network.wall_millis(), oldest: oldest(with) };
+    let found = preflight::judge(&topic, &broker, times);
+    with.memory.status.warnings = found.warnings;
+    match found.refusal {
+        Some(refusal) if with.settings.accept_expiring => {
+            with.memory.status.warnings.push(refusal);
+        }
+        Some(refusal) => {
+            let text = format!(
+                "{}; or accept the loss by KafkaUpstream::accept_expiring",
+                node.channel.at(refusal)
+            );
+            return Err(Error::new(ErrorKind::UpstreamRejected, text));
+        }
+        None => {}
+    }
+    Ok(found.batch_bytes_max)
+}
+
+/// The time of the first record that is not accounted for.
+fn oldest(with: &With<'_, '_>) -> Option<i64> {
+    let mut reader = with.source.log().reader(OffsetSpec::At(start(with))).ok()?;
+    let batch = reader.next()?.ok()?;
+    batch.records().next()?.ok().map(|record| record.timestamp().millis())
+}
+
+/// Where shipping goes on, by what the leader has.
+fn resume(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume> {
+    let committed = with.source.committed();
+    let producer = link.identity.producer;
+    let known = link.node.known(&link.topic.name, link.partition, producer, &*with.network);
+    let known = match known {
+        Ok(known) => known,
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            // One batch at a time, as it is stored: the broker knows the last one again.
+            link.blind = true;
+            with.memory.status.delivery = Delivery::AtLeastOnce;
+            let warning = format!("{}: grant READ on the topic", error.what_failed());
+            with.memory.status.warnings.push(warning);
+            return Ok(Resume::at(start(with)));
+        }
+        Err(error) => return Err(error),
+    };
+    with.memory.status.delivery = Delivery::ExactlyOnce;
+    link.known = known.is_some();
+    match judge(&link.identity, known, committed) {
+        Finding::Has(next) if next > with.source.durable() => tail::beyond(link, next, with),
+        Finding::Has(next) if with.memory.sent.is_some_and(|sent| next > sent) => {
+            // More than this process has ever sent.
+            tail::shared(link, with)
+        }
+        Finding::Has(next) => has(link, next, with),
+        Finding::Forgotten => tail::search(link, with),
+        Finding::Stranger => tail::shared(link, with),
+    }
+}
+
+/// The leader lacks everything from `next` on, by its producer state.
+fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume> {
+    let committed = with.source.committed();
+    let stuck = with
+        .memory
+        .unexplained
+        .filter(|(at, times)| *times >= UNEXPLAINED_MAX && *at == link.identity.skip(next));
+    if stuck.is_some() {
+        // It says that it has all before, and refuses what follows: a new epoch has no past.
+        with.memory.unexplained = None;
+        if !link.identity.begin_epoch(next, link.identity.skip(next)) {
+            with.memory.renew = true;
+            return Err(Error::upstream("all epochs of the producer id are used"));
+        }
+        with.source.keep(&link.identity.encode())?;
+    }
+    let from = link.identity.skip(next);
+    Ok(Resume::unsure(from, if next < committed { next } else { committed }))
+}
+
+/// A new producer id, under which shipping goes on at `from`.
+pub(super) fn begin_anew(link: &mut Link, from: Offset, with: &mut With<'_, '_>) -> Result<Resume> {
+    link.identity = fresh(&mut link.node, &link.topic, link.partition, from, with)?;
+    link.known = false;
+    Ok(Resume::at(from))
+}

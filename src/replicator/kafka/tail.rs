@@ -1,0 +1,222 @@
+//! Reads back what stands upstream, where the broker's producer state does not say enough.
+//!
+//! Floor 6. A Fetch returns what lies below the high watermark only: what is found there is safe.
+//! Batches are stored upstream as they were sent, with the producer id and sequence in them.
+
+use std::time::Duration;
+
+use super::identity::{Finding, Known, judge};
+use super::link::{Link, With};
+use super::open::begin_anew;
+use crate::{Error, ErrorKind, Offset, OffsetSpec, RecordBatch, Result, Resume};
+
+/// What a walk over the tail came to.
+enum Walked {
+    /// To the high watermark, from the offset that was asked for.
+    Whole,
+    /// The same, but upstream has deleted what lay at its begin.
+    Part,
+    /// It may not be read.
+    Denied,
+}
+
+/// Visits the batches of our producer id from where the last acknowledged one stands.
+fn walk(
+    link: &mut Link,
+    with: &mut With<'_, '_>,
+    mut visit: impl FnMut(&RecordBatch, &mut With<'_, '_>) -> Result<()>,
+) -> Result<Walked> {
+    let (name, partition) = (link.topic.name.clone(), link.partition);
+    let mut at = link.identity.upstream.max(0);
+    let mut walked = Walked::Whole;
+    loop {
+        let fetched = link.node.fetch(&name, partition, at, Duration::ZERO, &*with.network);
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
+                let first = link.node.end_offset(&name, partition, true, &*with.network)?;
+                let end = link.node.end_offset(&name, partition, false, &*with.network)?;
+                walked = Walked::Part;
+                if first >= end {
+                    return Ok(walked);
+                }
+                // Either its begin was deleted, or its end has become lower than it was.
+                at = first;
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::UpstreamRejected => return Ok(Walked::Denied),
+            Err(error) => return Err(error),
+        };
+        let mut rest: &[u8] = &fetched.records;
+        let before = at;
+        while let Some((batch, behind)) = RecordBatch::split_first(rest)? {
+            rest = behind;
+            at = at.max(batch.next_offset().get());
+            if batch.producer_id() == link.identity.producer && !batch.is_control() {
+                visit(&batch, with)?;
+            }
+        }
+        if at >= fetched.high_watermark {
+            return Ok(walked);
+        }
+        if at == before {
+            let text = format!("it has no batch at offset {at}, below its end");
+            return Err(Error::upstream(link.node.channel.at(text)));
+        }
+    }
+}
+
+/// The sequence of a batch's last record.
+fn last_sequence(batch: &RecordBatch) -> i32 {
+    let last = i64::from(batch.base_sequence()) + batch.len().max(1) as i64 - 1;
+    i32::try_from(last % (1 << 31)).unwrap_or(0)
+}
+
+/// The broker has no state of the id: what of it stands in the topic is looked for.
+pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume> {
+    let committed = with.source.committed();
+    let mut found: Option<(Known, i64)> = None;
+    let walked = walk(link, with, |batch, _| {
+        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
+        found = Some((known, batch.next_offset().get()));
+        Ok(())
+    })?;
+    let sent = with.memory.sent.unwrap_or_else(|| with.source.durable());
+    let in_doubt = (sent - committed).max(0).unsigned_abs();
+    if let Walked::Denied = walked {
+        with.memory.status.maybe_doubled += in_doubt;
+        with.memory.status.delivery = crate::Delivery::AtLeastOnce;
+        return Ok(Resume::at(link.identity.skip(committed)));
+    }
+    let known = found.map(|(known, _)| known);
+    match judge(&link.identity, known, committed) {
+        Finding::Has(next) if next > with.source.durable() => beyond(link, next, with),
+        Finding::Has(next) => {
+            if let Some((_, upstream)) = found {
+                link.identity.upstream = upstream;
+                with.source.note(&link.identity.encode());
+            }
+            let from = link.identity.skip(next.max(committed));
+            Ok(Resume::at(from))
+        }
+        Finding::Forgotten => {
+            if let Walked::Part = walked {
+                with.memory.status.maybe_doubled += in_doubt;
+            }
+            Ok(Resume::at(link.identity.skip(committed)))
+        }
+        Finding::Stranger => shared(link, with),
+    }
+}
+
+/// Upstream has more of our id than the log has: either the log has lost its end, or another device
+/// ships under the same identity.
+pub(super) fn beyond(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume> {
+    let (alike, walked) = compare(link, with)?;
+    match (alike, walked) {
+        (None, Walked::Whole) => {
+            // The log continues behind what was shipped, so that no offset has two contents.
+            with.source.log().skip_to(next)?;
+            with.source.log().flush()?;
+            Ok(Resume::unsure(next, with.source.committed()))
+        }
+        (None, _) => {
+            let committed = with.source.committed();
+            with.memory.status.maybe_doubled += (with.source.durable() - committed).unsigned_abs();
+            begin_anew(link, committed.max(with.source.log_start()), with)
+        }
+        (Some(differs), _) => {
+            with.memory.status.identity_shared += 1;
+            begin_anew(link, differs, with)
+        }
+    }
+}
+
+/// Another device ships under this one's identity: behind the last record that both have, this one
+/// goes on under an identity of its own.
+pub(super) fn shared(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume> {
+    let committed = with.source.committed();
+    let (differs, _) = compare(link, with)?;
+    with.memory.status.identity_shared += 1;
+    begin_anew(link, differs.unwrap_or(committed).max(committed), with)
+}
+
+/// Compares what stands upstream under our id with the log: the first offset that holds something
+/// else there.
+fn compare(link: &mut Link, with: &mut With<'_, '_>) -> Result<(Option<Offset>, Walked)> {
+    let identity = link.identity.clone();
+    let mut differs: Option<Offset> = None;
+    let walked = walk(link, with, |batch, with| {
+        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
+        let near = with.source.committed();
+        let Finding::Has(next) = judge(&identity, Some(known), near) else { return Ok(()) };
+        let first = Offset::new(next.get() - batch.len() as i64);
+        let found = first_difference(batch, first, with)?;
+        differs = match (differs, found) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Ok(())
+    })?;
+    Ok((differs, walked))
+}
+
+/// The first offset of a batch from upstream, its first record at `first` here, where the log has
+/// another record. What the log has no longer, or not at all, is not compared.
+fn first_difference(
+    theirs: &RecordBatch,
+    first: Offset,
+    with: &With<'_, '_>,
+) -> Result<Option<Offset>> {
+    let log = with.source.log();
+    let from = first.max(log.log_start_offset());
+    if from >= log.log_end_offset() {
+        return Ok(None);
+    }
+    let mut ours = Vec::new();
+    let until = Offset::new(first.get() + theirs.len() as i64);
+    for batch in log.reader(OffsetSpec::At(from))? {
+        let Ok(batch) = batch else { break };
+        let done = batch.next_offset() >= until;
+        ours.push(batch);
+        if done {
+            break;
+        }
+    }
+    let mut ours = ours.iter().flat_map(RecordBatch::records).flatten();
+    let skipped = usize::try_from(from - first).unwrap_or(0);
+    for (at, record) in theirs.records().enumerate().skip(skipped) {
+        let Ok(record) = record else { return Ok(None) };
+        let offset = Offset::new(first.get() + i64::try_from(at).unwrap_or(0));
+        let Some(own) = ours.find(|own| own.offset() >= offset) else { return Ok(None) };
+        let same = own.offset() == offset
+            && own.key() == record.key()
+            && own.value() == record.value()
+            && own.is_tombstone() == record.is_tombstone()
+            && own.headers() == record.headers();
+        if !same {
+            return Ok(Some(offset));
+        }
+    }
+    Ok(None)
+}
+
+/// Looks below the high watermark for what was stored before this link was opened and is not
+/// acknowledged yet.
+pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
+    let identity = link.identity.clone();
+    let near = link.next;
+    let mut safe: Option<(Offset, i64)> = None;
+    walk(link, with, |batch, _| {
+        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
+        if let Finding::Has(next) = judge(&identity, Some(known), near) {
+            safe = Some((identity.skip(next), batch.next_offset().get()));
+        }
+        Ok(())
+    })?;
+    if let Some((below, upstream)) = safe.filter(|(below, _)| *below > link.acknowledged) {
+        link.identity.upstream = upstream;
+        link.acknowledge(below.min(link.next), with);
+    }
+    Ok(())
+}
