@@ -1,11 +1,12 @@
 # The programs of tests/campaign/rig: sourced by tests/campaign/run, which has set $scratch and die.
 
-# Builds them; sets $rig to where they are, and $ram to a directory in memory if there is one: what
-# no power cut is about needs no device.
-rig_build() {
+# Builds them, or those that are named, with the Kafka upstream; sets $rig to where they are, and
+# $ram to a directory in memory if there is one: what no power cut is about needs no device.
+rig_build() { # [PROGRAM...]
   local program
   local programs=()
-  for program in probe kill sweep limits clocks hazards; do programs+=(--bin "$program"); done
+  if (($# > 0)); then programs=(--features kafka); else set -- probe kill sweep limits clocks hazards; fi
+  for program in "$@"; do programs+=(--bin "$program"); done
   cargo build --quiet --release --manifest-path tests/campaign/rig/Cargo.toml "${programs[@]}"
   rig=${CARGO_TARGET_DIR:-tests/campaign/rig/target}/release
   ram=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::node::Node;
 use super::told::Told;
 use crate::Random;
-use crate::link::{Fault, Link};
+use crate::link::{Fault, Link, Way};
 
 /// What is to be done.
 #[derive(Debug, Default)]
@@ -27,6 +27,9 @@ pub struct Plan {
     pub cuts: u64,
     pub device_kills: u64,
     pub seed: u64,
+    /// Every device dies with its last answers lost, and the next one comes so much later. Zero:
+    /// half of them die in doubt, and the next one comes at once.
+    pub rest: Duration,
     /// Prints the number of the node that leads, if there is more than one.
     pub leader: Option<PathBuf>,
 }
@@ -41,8 +44,8 @@ pub struct Done {
     /// Of these, before anything was acknowledged in that life.
     pub early: u64,
     pub cuts: BTreeMap<String, u64>,
-    /// How often shipping was resumed inside a stored batch.
-    pub inside: u64,
+    /// Records that may stand upstream twice, as the device says.
+    pub doubted: u64,
     pub connects: u64,
     pub failures: u64,
     pub bad: Vec<String>,
@@ -58,7 +61,7 @@ enum Blow {
 /// How many records the device may have beyond those that bring the next blow.
 const AHEAD: u64 = 3_000;
 /// Nothing arrived for so long: it will not.
-const STALLED: Duration = Duration::from_secs(120);
+const STALLED: Duration = Duration::from_secs(60);
 
 impl Plan {
     /// Ships everything through the links, with `start` for the device; then all is healed, the
@@ -96,13 +99,22 @@ impl Plan {
                     done.broker_kills += 1;
                 }
                 Blow::Device => {
-                    if done.device_kills % 2 == 0 {
+                    if !self.rest.is_zero() {
+                        links.iter().for_each(|link| link.set(Some(Fault::Lose(Way::Down))));
+                        // What is under way now arrives; nobody will know.
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                    if done.device_kills % 2 == 0 || !self.rest.is_zero() {
                         // It may be that there is nothing to wait for: the link is down.
                         life.wait(Duration::from_millis(500), |told| told.flight > 0);
                     } else {
                         thread::sleep(Duration::from_millis(random.below(150)));
                     }
                     life.kill(&mut done, &mut highest)?;
+                    if !self.rest.is_zero() {
+                        links.iter().for_each(|link| link.set(None));
+                        thread::sleep(self.rest);
+                    }
                     life = Life::begin(start())?;
                     life.allow(allowed);
                 }
@@ -313,7 +325,7 @@ impl Life {
             done.bad.push(format!("the log goes on with {open}, and had {highest} records"));
         }
         *highest = (*highest).max(now.told.end);
-        done.inside += now.told.inside;
+        done.doubted += now.told.doubted;
         done.connects += now.told.connects;
         done.failures += now.told.failures;
         drop(now);
@@ -323,17 +335,13 @@ impl Life {
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cuts: Vec<_> =
-            self.cuts.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-        write!(f, "{} broker kills, ", self.broker_kills)?;
-        write!(f, "{} cuts ({}), ", self.cuts.values().sum::<u64>(), cuts.join(", "))?;
-        write!(
-            f,
-            "{} device kills ({} with requests unanswered, ",
-            self.device_kills, self.unanswered
-        )?;
-        write!(f, "{} before an acknowledgement), {} resumptions ", self.early, self.inside)?;
-        write!(f, "inside a stored batch, {} connects, {} failures", self.connects, self.failures)
+        let cuts = self.cuts.iter().map(|(kind, count)| format!("{kind} {count}"));
+        let (cuts, all) = (cuts.collect::<Vec<_>>().join(", "), self.cuts.values().sum::<u64>());
+        write!(f, "{} broker kills, {all} cuts ({cuts}), ", self.broker_kills)?;
+        write!(f, "{} device kills ({} with ", self.device_kills, self.unanswered)?;
+        write!(f, "requests unanswered, {} before an acknowledgement), ", self.early)?;
+        write!(f, "{} connects, {} failures, ", self.connects, self.failures)?;
+        write!(f, "{} records in doubt by its own word", self.doubted)
     }
 }
 

@@ -5,6 +5,8 @@
 //! [`count`] holds what Kafka's own consumer reads against what has to be there.
 
 pub mod count;
+#[cfg(feature = "kafka")]
+pub mod device;
 pub mod drive;
 pub mod node;
 pub mod told;

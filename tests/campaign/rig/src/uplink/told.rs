@@ -3,7 +3,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `open NUMBER` | the log is open, and goes on with this record |
-//! | `at END COMMITTED FLIGHT INSIDE CONNECTS FAILURES` | see [`Told`] |
+//! | `at END COMMITTED FLIGHT DOUBTED CONNECTS FAILURES` | see [`Told`] |
 //! | `error TEXT` | the last error is another |
 //! | `done` | all is shipped, and the log is closed |
 
@@ -16,8 +16,8 @@ pub struct Told {
     pub committed: u64,
     /// Requests that are not answered.
     pub flight: u64,
-    /// How often shipping was resumed inside a stored batch, since the start of the device.
-    pub inside: u64,
+    /// Records that may stand upstream twice, as the device says, since its start.
+    pub doubted: u64,
     /// Links made and broken since then.
     pub connects: u64,
     pub failures: u64,
@@ -26,8 +26,8 @@ pub struct Told {
 impl Told {
     /// The line that says it.
     pub fn line(&self) -> String {
-        let Told { end, committed, flight, inside, connects, failures } = self;
-        format!("at {end} {committed} {flight} {inside} {connects} {failures}\n")
+        let Told { end, committed, flight, doubted, connects, failures } = self;
+        format!("at {end} {committed} {flight} {doubted} {connects} {failures}\n")
     }
 
     /// Of the words behind `at`.
@@ -38,7 +38,7 @@ impl Told {
             end: next()?,
             committed: next()?,
             flight: next()?,
-            inside: next()?,
+            doubted: next()?,
             connects: next()?,
             failures: next()?,
         })
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_line_says_all_of_it() {
-        let told = Told { end: 1, committed: 2, flight: 3, inside: 4, connects: 5, failures: 6 };
+        let told = Told { end: 1, committed: 2, flight: 3, doubted: 4, connects: 5, failures: 6 };
         let line = told.line();
         assert_eq!(Told::parse(line.trim().strip_prefix("at ").unwrap()), Some(told));
         assert_eq!(Told::parse("1 2 3"), None);
