@@ -11,3 +11,5 @@
 
 mod fake;
 mod fake_tests;
+mod ships;
+mod world;

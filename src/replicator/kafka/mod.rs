@@ -29,9 +29,6 @@ use settings::Settings;
 pub use network::{Connection, Network};
 pub use settings::UpstreamPartition;
 
-/// How long it waits before it looks again whether what was stored has become safe.
-const CONFIRM_EVERY: Duration = Duration::from_millis(200);
-
 /// Ships into a topic of an Apache Kafka cluster, 2.8 or later.
 ///
 /// Each record stands there once, in order, however often link, brokers, leaders, this process and
@@ -57,7 +54,6 @@ pub struct KafkaUpstream {
     link: Option<Link>,
     /// The bootstrap server that is asked first.
     due: usize,
-    confirm_at: Duration,
 }
 
 impl KafkaUpstream {
@@ -71,7 +67,6 @@ impl KafkaUpstream {
             memory: Memory::default(),
             link: None,
             due: 0,
-            confirm_at: Duration::ZERO,
         }
     }
 
@@ -192,32 +187,15 @@ impl Upstream for KafkaUpstream {
     }
 
     fn acknowledge(&mut self, max_wait: Duration, source: &mut Source<'_>) -> Result<Offset> {
-        let now = self.network.now();
-        let confirm = now >= self.confirm_at;
-        let (below, confirmed) = self.linked(source, |link, with| {
+        self.linked(source, |link, with| {
             link.flush(with)?;
-            let mut confirmed = false;
-            if link.in_flight() > 0 {
-                // One that takes its time, and all that are there already.
-                let mut wait = max_wait;
-                while link.answer(wait, with)?.is_some() && link.in_flight() > 0 {
-                    wait = Duration::ZERO;
-                }
-            } else if link.acknowledged < link.next {
-                // Nothing of it is on its way: it was stored before this link was opened.
-                if confirm {
-                    tail::confirm(link, with)?;
-                    confirmed = true;
-                } else {
-                    with.network.sleep(max_wait.min(CONFIRM_EVERY));
-                }
+            // One that takes its time, and all that are there already.
+            let mut wait = max_wait;
+            while link.in_flight() > 0 && link.answer(wait, with)?.is_some() {
+                wait = Duration::ZERO;
             }
-            Ok((link.acknowledged, confirmed))
-        })?;
-        if confirmed {
-            self.confirm_at = now.saturating_add(CONFIRM_EVERY);
-        }
-        Ok(below)
+            Ok(link.acknowledged)
+        })
     }
 
     fn disconnect(&mut self) {

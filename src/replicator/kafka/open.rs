@@ -4,6 +4,7 @@
 //! never what is safe: that takes an answer with acks=all, or our batch below the high watermark.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::calls::{Node, Topic};
 use super::channel::Channel;
@@ -18,6 +19,9 @@ const UNEXPLAINED_MAX: u32 = 3;
 /// Kafka's kinds of what has settings.
 const OF_TOPIC: i8 = 2;
 const OF_BROKER: i8 = 4;
+
+/// How long it waits before it looks again whether what was stored has become safe.
+const CONFIRM_EVERY: Duration = Duration::from_millis(50);
 
 /// What opening a link came to.
 pub(super) struct Opened {
@@ -104,6 +108,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
     let mut link = Link::new(node, topic, partition, identity);
     let resume = resume(&mut link, with)?;
     (link.next, link.acknowledged) = (resume.from, resume.acknowledged);
+    let resume = make_sure(&mut link, resume, with)?;
     with.memory.sent = Some(with.memory.sent.map_or(resume.from, |sent| sent.max(resume.from)));
     Ok(Opened { link, resume, batch_bytes_max })
 }
@@ -277,6 +282,27 @@ fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume>
     }
     let from = link.identity.skip(next);
     Ok(Resume::unsure(from, if next < committed { next } else { committed }))
+}
+
+/// What the leader has may still be lost with it: then a leader without a state of the id would
+/// take any sequence, and the records before it would be missing. So nothing new is sent before
+/// all of it is seen below the high watermark.
+fn make_sure(link: &mut Link, resume: Resume, with: &mut With<'_, '_>) -> Result<Resume> {
+    if link.blind {
+        return Ok(resume);
+    }
+    let deadline = with.network.now().saturating_add(with.settings.request_timeout);
+    while link.acknowledged < resume.from {
+        tail::confirm(link, with)?;
+        if link.acknowledged < resume.from {
+            if with.network.now() >= deadline {
+                let text = "the replicas have not taken what was stored: see min.insync.replicas";
+                return Err(Error::upstream(link.node.channel.at(text)));
+            }
+            with.network.sleep(CONFIRM_EVERY);
+        }
+    }
+    Ok(Resume::at(resume.from.max(link.acknowledged)))
 }
 
 /// A new producer id, under which shipping goes on at `from`.

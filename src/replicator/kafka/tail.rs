@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::identity::{Finding, Known, judge};
 use super::link::{Link, With};
 use super::open::begin_anew;
-use crate::{Error, ErrorKind, Offset, OffsetSpec, RecordBatch, Result, Resume};
+use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, RecordBatch, Result, Resume};
 
 /// What a walk over the tail came to.
 enum Walked {
@@ -85,7 +85,7 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
     let in_doubt = (sent - committed).max(0).unsigned_abs();
     if let Walked::Denied = walked {
         with.memory.status.maybe_doubled += in_doubt;
-        with.memory.status.delivery = crate::Delivery::AtLeastOnce;
+        with.memory.status.delivery = Delivery::AtLeastOnce;
         return Ok(Resume::at(link.identity.skip(committed)));
     }
     let known = found.map(|(known, _)| known);
@@ -201,22 +201,28 @@ fn first_difference(
     Ok(None)
 }
 
-/// Looks below the high watermark for what was stored before this link was opened and is not
-/// acknowledged yet.
+/// Looks below the high watermark for what was stored before this link was opened, and takes it
+/// for acknowledged.
 pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
     let identity = link.identity.clone();
     let near = link.next;
     let mut safe: Option<(Offset, i64)> = None;
-    walk(link, with, |batch, _| {
+    let walked = walk(link, with, |batch, _| {
         let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
         if let Finding::Has(next) = judge(&identity, Some(known), near) {
             safe = Some((identity.skip(next), batch.next_offset().get()));
         }
         Ok(())
     })?;
+    if let Walked::Denied = walked {
+        let warning = "what is stored upstream cannot be read back: grant READ on the topic";
+        with.memory.status.warnings.push(warning.to_owned());
+        with.memory.status.delivery = Delivery::AtLeastOnce;
+        safe = Some((near, link.identity.upstream));
+    }
     if let Some((below, upstream)) = safe.filter(|(below, _)| *below > link.acknowledged) {
         link.identity.upstream = upstream;
-        link.acknowledge(below.min(link.next), with);
+        link.acknowledge(below.min(near), with);
     }
     Ok(())
 }

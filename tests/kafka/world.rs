@@ -1,0 +1,176 @@
+//! The upstream on the Kafka in memory: one clock for both, which moves when somebody waits.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use forebay::{
+    Connection, KafkaUpstream, Log, Network, ReplicatorOptions, ReplicatorStatus, ReplicatorTurns,
+    Turn,
+};
+
+use crate::fake::{Cluster, ConnectionId, Delivery};
+
+/// 2026-01-01 00:00 UTC.
+pub(crate) const WALL_MS: i64 = 1_767_225_600_000;
+
+pub(crate) struct State {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Duration,
+}
+
+impl State {
+    fn pass(&mut self, until: Duration) {
+        self.now = self.now.max(until);
+        self.cluster.advance(self.now);
+    }
+}
+
+/// A cluster, and the time.
+#[derive(Clone)]
+pub(crate) struct World(Arc<Mutex<State>>);
+
+impl World {
+    pub(crate) fn new(nodes: usize, seed: u64) -> World {
+        let cluster = Cluster::new(nodes, seed);
+        World(Arc::new(Mutex::new(State { cluster, now: Duration::ZERO })))
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.state().now
+    }
+
+    /// An upstream that reaches this cluster.
+    pub(crate) fn upstream(&self, topic: &str) -> KafkaUpstream {
+        KafkaUpstream::new("node-1:9092,node-2:9092,node-3:9092", topic).network(self.clone())
+    }
+
+    /// What ships the log there, by this clock.
+    pub(crate) fn ship(&self, log: &Log, upstream: KafkaUpstream) -> ReplicatorTurns {
+        let clock = self.clone();
+        let options = ReplicatorOptions::new();
+        ReplicatorTurns::new(log, "uplink", upstream, &options, move || clock.now()).unwrap()
+    }
+
+    /// Ships until everything durable is acknowledged, or so much time has passed.
+    pub(crate) fn drain(&self, turns: &mut ReplicatorTurns, limit: Duration) -> ReplicatorStatus {
+        let until = self.now() + limit;
+        loop {
+            let status = turns.status();
+            if status.lag_records == 0 || self.now() >= until {
+                return status;
+            }
+            match turns.turn() {
+                Turn::Again => {}
+                Turn::Pause(wait) => {
+                    let mut state = self.state();
+                    let next = state.now + wait;
+                    state.pass(next);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+impl Network for World {
+    fn connect(&mut self, host: &str, port: u16, _: Duration) -> io::Result<Box<dyn Connection>> {
+        let mut state = self.state();
+        let now = state.now;
+        let node = state.cluster.node_at(host, i32::from(port));
+        let id = node.and_then(|node| state.cluster.connect(node, now));
+        let id = id.ok_or(io::ErrorKind::ConnectionRefused)?;
+        drop(state);
+        let world = self.clone();
+        Ok(Box::new(Wire { world, id, out: Vec::new(), input: Vec::new(), closed: false }))
+    }
+
+    fn now(&self) -> Duration {
+        World::now(self)
+    }
+
+    fn sleep(&self, duration: Duration) {
+        let mut state = self.state();
+        let until = state.now + duration;
+        state.pass(until);
+    }
+
+    fn wall_millis(&self) -> i64 {
+        WALL_MS + self.now().as_millis() as i64
+    }
+}
+
+struct Wire {
+    world: World,
+    id: ConnectionId,
+    out: Vec<u8>,
+    input: Vec<u8>,
+    closed: bool,
+}
+
+impl Connection for Wire {
+    fn write(&mut self, bytes: &[u8], _: Duration) -> io::Result<usize> {
+        self.out.extend_from_slice(bytes);
+        let mut state = self.world.state();
+        let now = state.now;
+        while let Some(length) = self.out.first_chunk::<4>() {
+            let end = 4 + u32::from_be_bytes(*length) as usize;
+            if self.out.len() < end {
+                break;
+            }
+            let frame: Vec<u8> = self.out.drain(..end).skip(4).collect();
+            state.cluster.request(self.id, &frame, now);
+        }
+        Ok(bytes.len())
+    }
+
+    fn read(&mut self, into: &mut [u8], timeout: Duration) -> io::Result<usize> {
+        let mut state = self.world.state();
+        let deadline = state.now + timeout;
+        loop {
+            let now = state.now;
+            for delivery in state.cluster.deliver(self.id, now) {
+                match delivery {
+                    Delivery::Frame(frame) => {
+                        self.input.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+                        self.input.extend_from_slice(&frame);
+                    }
+                    Delivery::Raw(bytes) => self.input.extend_from_slice(&bytes),
+                    Delivery::Closed => self.closed = true,
+                }
+            }
+            if !self.input.is_empty() {
+                let taken = into.len().min(self.input.len());
+                into[..taken].copy_from_slice(&self.input[..taken]);
+                self.input.drain(..taken);
+                return Ok(taken);
+            }
+            if self.closed {
+                return Ok(0);
+            }
+            let due = [state.cluster.next_due(self.id), state.cluster.next_work()];
+            let due = due.into_iter().flatten().filter(|due| *due > now).min();
+            match due.filter(|due| *due <= deadline) {
+                Some(due) => state.pass(due),
+                None => {
+                    state.pass(deadline);
+                    if now >= deadline {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.world.0.lock() {
+            state.cluster.disconnect(self.id);
+        }
+    }
+}
