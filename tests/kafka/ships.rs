@@ -93,7 +93,7 @@ fn faults() -> Vec<(&'static str, ApiKey, Fault)> {
         produce("answer truncated", Fault::Truncate(3)),
         produce("answer padded", Fault::Padded(3)),
         produce("another correlation id", Fault::Correlation(1)),
-        produce("noise", Fault::Garbage(Garbage::Noise(100))),
+        produce("noise", Fault::Garbage(Garbage::Random(100))),
         produce("a huge length", Fault::Garbage(Garbage::LengthHuge)),
         produce("REQUEST_TIMED_OUT", Fault::Error(7)),
         produce("REQUEST_TIMED_OUT, stored", Fault::ErrorAfter(7)),

@@ -32,7 +32,8 @@ pub(crate) struct World(Arc<Mutex<State>>);
 
 impl World {
     pub(crate) fn new(nodes: usize, seed: u64) -> World {
-        let cluster = Cluster::new(nodes, seed);
+        let mut cluster = Cluster::new(nodes, seed);
+        cluster.settings.wall_ms = WALL_MS;
         World(Arc::new(Mutex::new(State { cluster, now: Duration::ZERO })))
     }
 
