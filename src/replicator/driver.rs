@@ -107,8 +107,15 @@ impl Driver {
         let committed = self.consumer.committed();
         let mut source = Source::new(&self.log, &mut self.consumer);
         let resume = self.upstream.connect(&mut source);
-        let note = source.take_note();
-        let resume = resume.inspect_err(|_| self.tell_upstream())?;
+        let (note, known) = source.into_noted();
+        let resume = match resume {
+            Ok(resume) => resume,
+            Err(error) => {
+                self.take_in(known, note)?;
+                self.tell_upstream();
+                return Err(error);
+            }
+        };
         let durable = self.log.durable_offset();
         if resume.from > durable {
             let from = resume.from;
@@ -155,7 +162,11 @@ impl Driver {
             self.engine.on(Event::Drained, self.now());
             return Ok(());
         };
-        self.upstream.send(&batch, &mut Source::new(&self.log, &mut self.consumer))?;
+        let mut source = Source::new(&self.log, &mut self.consumer);
+        let sent = self.upstream.send(&batch, &mut source);
+        let (note, known) = source.into_noted();
+        self.take_in(known, note)?;
+        sent?;
         let bytes = batch.as_bytes().len() as u64;
         self.note(|status| {
             status.records_sent += batch.len() as u64;
@@ -179,16 +190,11 @@ impl Driver {
 
     fn acknowledge(&mut self, left: Duration) -> Result<()> {
         let mut source = Source::new(&self.log, &mut self.consumer);
-        let below = self.upstream.acknowledge(left.min(IDLE_STEP), &mut source)?;
-        let note = source.take_note();
-        let below = below.min(self.consumer.position());
-        if below > self.consumer.committed() {
-            match self.commit(below, note) {
-                // What was deleted meanwhile cannot be committed; the records behind it will be.
-                Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {}
-                committed => committed?,
-            }
-        }
+        let below = self.upstream.acknowledge(left.min(IDLE_STEP), &mut source);
+        let (note, known) = source.into_noted();
+        let known = known.max(below.as_ref().ok().copied());
+        self.take_in(known, note)?;
+        let below = below?.min(self.consumer.position());
         self.tell_upstream();
         let now = self.now();
         self.engine.on(Event::Acknowledged(below), now);
@@ -196,6 +202,19 @@ impl Driver {
             return Err(Error::upstream("no acknowledgement came in time"));
         }
         Ok(())
+    }
+
+    /// Commits what the upstream acknowledged in a call, however that ended.
+    fn take_in(&mut self, below: Option<Offset>, note: Option<Vec<u8>>) -> Result<()> {
+        let below = below.map(|below| below.min(self.consumer.position()));
+        let Some(below) = below.filter(|below| *below > self.consumer.committed()) else {
+            return Ok(());
+        };
+        match self.commit(below, note) {
+            // What was deleted meanwhile cannot be committed; the records behind it will be.
+            Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => Ok(()),
+            committed => committed,
+        }
     }
 
     /// Moves the committed offset: only on what the upstream itself said.

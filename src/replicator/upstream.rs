@@ -81,11 +81,12 @@ pub struct Source<'a> {
     log: &'a Log,
     consumer: &'a mut Consumer,
     noted: Option<Vec<u8>>,
+    acknowledged: Option<Offset>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(log: &'a Log, consumer: &'a mut Consumer) -> Source<'a> {
-        Source { log, consumer, noted: None }
+        Source { log, consumer, noted: None, acknowledged: None }
     }
 
     /// The log's identity.
@@ -131,8 +132,16 @@ impl<'a> Source<'a> {
     /// then.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<()> {
         self.noted = None;
-        self.consumer.commit_with(self.consumer.committed(), bytes)?;
+        let committed = self.consumer.committed();
+        let below = self.acknowledged.take().map_or(committed, |below| below.max(committed));
+        self.consumer.commit_with(below, bytes)?;
         self.consumer.sync()
+    }
+
+    /// Everything below `offset` is durable upstream. Committed when the call ends, also if it
+    /// fails: for what is learned beside what the call returns.
+    pub fn acknowledged(&mut self, offset: Offset) {
+        self.acknowledged = self.acknowledged.max(Some(offset));
     }
 
     /// Keeps bytes with the log as soon as the committed offset moves, and as safely as that.
@@ -140,8 +149,9 @@ impl<'a> Source<'a> {
         self.noted = Some(bytes.to_vec());
     }
 
-    pub(super) fn take_note(&mut self) -> Option<Vec<u8>> {
-        self.noted.take()
+    /// What was noted, and acknowledged.
+    pub(super) fn into_noted(self) -> (Option<Vec<u8>>, Option<Offset>) {
+        (self.noted, self.acknowledged)
     }
 }
 

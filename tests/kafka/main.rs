@@ -11,5 +11,6 @@
 
 mod fake;
 mod fake_tests;
+mod lasts;
 mod ships;
 mod world;

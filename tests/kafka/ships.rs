@@ -9,20 +9,20 @@ use kafka_protocol::messages::ApiKey;
 use crate::fake::{Action, Fault, Garbage, Keep as Kept, When};
 use crate::world::{WALL_MS, World};
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
-fn options() -> LogOptions {
+pub(crate) fn options() -> LogOptions {
     Log::options().segment_bytes(256 << 10).max_batch_bytes(64 << 10).flush(FlushPolicy::Manual)
 }
 
-fn disk() -> Disk {
+pub(crate) fn disk() -> Disk {
     let disk = Disk::new(Profile::default());
     disk.set_wall(WALL_MS);
     disk
 }
 
 /// The value of a record: its number, and as many bytes as the number says.
-fn value(number: i64) -> Vec<u8> {
+pub(crate) fn value(number: i64) -> Vec<u8> {
     let mut value = format!("{number} ").into_bytes();
     let length = match number % 97 {
         13 => 20_000,
@@ -33,7 +33,7 @@ fn value(number: i64) -> Vec<u8> {
 }
 
 /// Appends up to record `to`, in batches of many sizes, and makes them durable.
-fn fill(log: &Log, to: i64) {
+pub(crate) fn fill(log: &Log, to: i64) {
     let mut next = log.log_end_offset().get();
     while next < to {
         let count = (1 + next * 5 % 9).min(to - next);
@@ -43,11 +43,11 @@ fn fill(log: &Log, to: i64) {
     log.flush().unwrap();
 }
 
-fn values(to: i64) -> Vec<Vec<u8>> {
+pub(crate) fn values(to: i64) -> Vec<Vec<u8>> {
     (0..to).map(value).collect()
 }
 
-fn assert_once(world: &World, to: i64) {
+pub(crate) fn assert_once(world: &World, to: i64) {
     let state = world.state();
     state.cluster.assert_no_violations();
     state.cluster.assert_exactly_once("t", 0, &values(to));

@@ -105,7 +105,10 @@ impl Link {
         let begins = self.pending.last().map_or(self.next, RecordBatch::next_offset);
         if batch.base_offset() > begins {
             self.flush(with)?;
-            self.pass_gap(batch.base_offset(), with)?;
+            // Deletion may have ended within the batch.
+            let first = batch.records().next().transpose()?;
+            let to = first.map_or(batch.base_offset(), |record| record.offset());
+            self.pass_gap(to, with)?;
         }
         let stored = batch.as_bytes().len();
         let whole = batch.base_offset() >= self.next && batch.is_producible();
@@ -286,6 +289,7 @@ impl Link {
             memory.split = None;
         }
         with.source.note(&self.identity.encode());
+        with.source.acknowledged(self.acknowledged);
     }
 
     /// What a refusal leads to at the next connect; the error that ends this one.

@@ -3,6 +3,7 @@
 //! Floor 6. Whatever this process believes, the leader is asked; what it has says where to resume,
 //! never what is safe: that takes an answer with acks=all, or our batch below the high watermark.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -281,7 +282,12 @@ fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume>
         with.source.keep(&link.identity.encode())?;
     }
     let from = link.identity.skip(next);
-    Ok(Resume::unsure(from, if next < committed { next } else { committed }))
+    Ok(match next.cmp(&committed) {
+        // It has lost what it had acknowledged.
+        Ordering::Less => Resume::unsure(from, next),
+        Ordering::Equal => Resume::at(from),
+        Ordering::Greater => Resume::unsure(from, committed),
+    })
 }
 
 /// What the leader has may still be lost with it: then a leader without a state of the id would
