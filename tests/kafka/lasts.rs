@@ -1,5 +1,5 @@
-//! What does not go away by trying again: records that no broker takes, offsets that are gone, an id
-//! that is forgotten or shared, a topic that is another one.
+//! What does not go away by trying again: records that no broker takes, offsets that are gone, an
+//! id that is forgotten or shared, a topic that is another one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -154,8 +154,8 @@ fn a_forgotten_producer_id_is_searched_for_upstream() {
     }
 }
 
-/// R13, R14: another topic of the name, another cluster, another number of partitions: it stops with
-/// a conflict and goes on where it was told to, from the committed offset.
+/// R13, R14: another topic of the name, another cluster, another number of partitions: it stops
+/// with a conflict and goes on where it was told to, from the committed offset.
 #[test]
 fn another_topic_of_the_name_is_not_shipped_to_unless_that_is_allowed() {
     for action in
