@@ -4,6 +4,8 @@
 //! is still read. A direction that has once lost a byte is dead for good, as with TCP: nothing
 //! further arrives, not even the end of the connection.
 
+mod asked;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -16,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Random;
+use asked::Asked;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +151,7 @@ struct Connection {
     client: TcpStream,
     server: TcpStream,
     dead: [AtomicBool; 2],
+    asked: Mutex<Asked>,
 }
 
 /// A read is at most this long; what is on its way is bounded by so many of them.
@@ -203,6 +207,14 @@ impl Link {
         self.state.now().fault
     }
 
+    /// Whether a request that carries records has gone through, and its answer has not: where what
+    /// is talked is Kafka's protocol, and can be read.
+    pub fn is_in_doubt(&self) -> bool {
+        let open = self.state.now().open.clone();
+        let mut open = open.iter().filter_map(Weak::upgrade);
+        open.any(|open| !open.asked().is_answered())
+    }
+
     /// What went through it so far.
     pub fn carried(&self) -> Carried {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
@@ -234,7 +246,12 @@ impl State {
             return reset(&client);
         };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
-        let connection = Arc::new(Connection { client, server, dead: Default::default() });
+        let connection = Arc::new(Connection {
+            client,
+            server,
+            dead: Default::default(),
+            asked: Mutex::default(),
+        });
         {
             let mut now = self.now();
             match now.fault {
@@ -270,6 +287,7 @@ impl State {
                     return;
                 }
                 self.bytes.fetch_add(part.len() as u64, Ordering::Relaxed);
+                connection.asked().note(way, part);
                 if let Some(rate) = slow {
                     thread::sleep(Duration::from_secs_f64(part.len() as f64 / rate as f64));
                 }
@@ -311,6 +329,10 @@ impl Connection {
         if way == Way::Up { &self.server } else { &self.client }
     }
 
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_dead(&self, way: Way) -> bool {
         self.dead[way as usize].load(Ordering::Relaxed)
     }
@@ -335,6 +357,9 @@ impl Connection {
                 read => read.unwrap_or(0),
             };
             if read == 0 || to.send((Instant::now(), buffer[..read].to_vec())).is_err() {
+                if way == Way::Up {
+                    self.asked().end();
+                }
                 return;
             }
         }
