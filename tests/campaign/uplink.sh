@@ -49,7 +49,8 @@ uplink_counted_from() { "$rig/count" 1000 <"$1"; }
 uplink_run() {
   "$rig/uplink" "$ram/device-$1" --nodes "$nodes" --links "$links" --topic "$1" \
     --records "$records" --broker-kills "$broker_kills" --cuts "$cuts" \
-    --device-kills "$device_kills" --long-every 256 "${@:2}" >"$scratch/done" \
+    --device-kills "$device_kills" --partition "${nodes%%,*}/data/$1-0" --long-every 256 \
+    "${@:2}" >"$scratch/done" \
     || { cat "$scratch/done"; die "the device did not ship what it had"; }
 }
 
@@ -82,7 +83,8 @@ uplink() { # [small] [VERSION]
   uplink_size "${1:-}"
   if [[ ${1:-} == small ]]; then shift; fi
   uplink_begin "${1:-4.3.1}"
-  kafka_topic uplink
+  # Some batches are larger, and arrive in parts.
+  kafka_topic uplink --config max.message.bytes=18000
   uplink_holds uplink "${1:-4.3.1}" uplink
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! uplink DIR --nodes NODE-DIR,... --links LISTEN=BROKER,... --topic TOPIC --records N
 //!        [--broker-kills N] [--cuts N] [--device-kills N] [--seed N] [--leader PROGRAM]
-//!        [--rest-ms N] [--long-every N] [--lag-max N] [--forgetful]
+//!        [--rest-ms N] [--partition DIR] [--long-every N] [--lag-max N] [--forgetful]
 //! ```
 //!
 //! The device's log is DIR. The last line says what was done; exit status 1 if the device got
@@ -36,6 +36,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         device_kills: words.number("device-kills", 0)?,
         seed: words.number("seed", 1)?,
         rest: Duration::from_millis(words.number("rest-ms", 0)?),
+        places: words.text("partition").ok().map(|partition| (dir.into(), partition.into())),
         leader: words.text("leader").ok().map(Into::into),
     };
     let mut device = vec!["--asks".to_owned(), "--to".to_owned(), to.join(",")];

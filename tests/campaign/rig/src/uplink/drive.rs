@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::inside::ends_inside;
 use super::node::Node;
 use super::told::Told;
 use crate::Random;
@@ -30,6 +31,8 @@ pub struct Plan {
     /// Every device dies with its last answers lost, and the next one comes so much later. Zero:
     /// half of them die in doubt, and the next one comes at once.
     pub rest: Duration,
+    /// The directories of the device's log and of a broker's partition.
+    pub places: Option<(PathBuf, PathBuf)>,
     /// Prints the number of the node that leads, if there is more than one.
     pub leader: Option<PathBuf>,
 }
@@ -44,6 +47,8 @@ pub struct Done {
     /// Of these, before anything was acknowledged in that life.
     pub early: u64,
     pub cuts: BTreeMap<String, u64>,
+    /// Lives that began while the partition ended inside a stored batch.
+    pub inside: u64,
     /// Records that may stand upstream twice, as the device says.
     pub doubted: u64,
     pub connects: u64,
@@ -119,6 +124,9 @@ impl Plan {
                     if !self.rest.is_zero() {
                         links.iter().for_each(|link| link.set(None));
                         thread::sleep(self.rest);
+                    }
+                    if let Some((log, partition)) = &self.places {
+                        done.inside += u64::from(ends_inside(log, partition) == Some(true));
                     }
                     life = Life::begin(start())?;
                     life.allow(allowed);
@@ -343,7 +351,8 @@ impl fmt::Display for Done {
         let (cuts, all) = (cuts.collect::<Vec<_>>().join(", "), self.cuts.values().sum::<u64>());
         write!(f, "{} broker kills, {all} cuts ({cuts}), ", self.broker_kills)?;
         write!(f, "{} device kills ({} with ", self.device_kills, self.unanswered)?;
-        write!(f, "requests unanswered, {} before an acknowledgement), ", self.early)?;
+        write!(f, "requests unanswered, {} before an acknowledgement, ", self.early)?;
+        write!(f, "{} inside a stored batch), ", self.inside)?;
         write!(f, "{} connects, {} failures, ", self.connects, self.failures)?;
         write!(f, "{} records in doubt by its own word", self.doubted)
     }

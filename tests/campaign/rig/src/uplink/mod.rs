@@ -8,6 +8,7 @@ pub mod count;
 #[cfg(feature = "kafka")]
 pub mod device;
 pub mod drive;
+pub mod inside;
 pub mod node;
 pub mod told;
 
