@@ -13,6 +13,8 @@ use crate::{Consumer, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Visibil
 
 /// While it waits for records the thread looks this often whether it is to stop.
 const IDLE_STEP: Duration = Duration::from_millis(100);
+/// While batches are sent one behind the other, how often the upstream is asked what it tells.
+const TELL_EVERY: Duration = Duration::from_millis(50);
 /// Under a policy that never flushes by itself, how often an idle log's last records are flushed.
 const IDLE_FLUSH: Duration = Duration::from_secs(1);
 
@@ -39,6 +41,7 @@ pub(super) struct Driver {
     flushed_at: Duration,
     bytes_per_second: Option<u64>,
     send_at: Duration,
+    told_at: Duration,
 }
 
 impl Driver {
@@ -64,6 +67,7 @@ impl Driver {
             flushed_at: Duration::ZERO,
             bytes_per_second: options.bytes_per_second,
             send_at: Duration::ZERO,
+            told_at: Duration::ZERO,
         }
     }
 
@@ -173,6 +177,9 @@ impl Driver {
             status.batches_sent += 1;
             status.bytes_sent += bytes;
         });
+        if self.now().saturating_sub(self.told_at) >= TELL_EVERY {
+            self.tell_upstream();
+        }
         let not_before = self.pace(bytes);
         self.engine.on(Event::Sent { next: batch.next_offset(), bytes, not_before }, self.now());
         Ok(())
@@ -275,7 +282,8 @@ impl Driver {
         self.set_link(LinkState::Waiting, wait.and_then(|wait| now.checked_add(wait)));
     }
 
-    fn tell_upstream(&self) {
+    fn tell_upstream(&mut self) {
+        self.told_at = self.now();
         let upstream = self.upstream.status();
         self.note(|status| status.upstream = upstream);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay::simulation::{Disk, Keep};
 use forebay::{
     ConsumerOptions, Delivery, ErrorKind, KafkaUpstream, Log, NewRecord, Offset, ReplicatorStatus,
-    UpstreamPartition, Visibility,
+    Sasl, UpstreamPartition, Visibility,
 };
 use kafka_protocol::messages::ApiKey;
 
@@ -300,4 +300,27 @@ fn what_a_person_has_to_put_right_is_told_and_then_goes_on_by_itself() {
         let status = world.drain(&mut turns, Duration::from_secs(60));
         assert!(status.last_error.is_some() && status.lag_records == 5, "{wrong}: {status:?}");
     }
+}
+
+/// R15: a wrong password is told as one, nothing is lost, and the right one ships.
+#[test]
+fn a_wrong_password_is_told_and_the_right_one_ships() {
+    let (world, log) = (world(1), open(&disk()));
+    let user = ("device".to_owned(), "secret".to_owned());
+    world.state().cluster.settings.sasl = Some(user);
+    fill(&log, 50);
+    for (sasl, ships) in [
+        (Sasl::plain("device", "wrong"), false),
+        (Sasl::scram_sha256("device", "secret"), false),
+        (Sasl::plain("device", "secret"), true),
+    ] {
+        let upstream = world.upstream("t").sasl(sasl);
+        let mut turns = world.ship(&log, upstream);
+        let status = world.drain(&mut turns, Duration::from_secs(60));
+        assert_eq!(status.lag_records == 0, ships, "{status:?}");
+        if !ships {
+            assert_eq!(status.last_error_kind, Some(ErrorKind::UpstreamRejected), "{status:?}");
+        }
+    }
+    assert_once(&world, 50);
 }

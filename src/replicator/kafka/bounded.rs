@@ -13,6 +13,10 @@ pub(super) type Shape = &'static [u8];
 
 /// ApiVersions 3.
 pub(super) const API_VERSIONS: Shape = b"2(222t)4t";
+/// SaslHandshake 1.
+pub(super) const SASL_HANDSHAKE: Shape = b"2[s]";
+/// SaslAuthenticate 2.
+pub(super) const SASL_AUTHENTICATE: Shape = b"2vv8t";
 /// Metadata 11.
 pub(super) const METADATA: Shape = b"4(4v4vt)v4(2vu1(2444(4)(4)(4)t)4t)t";
 /// InitProducerId 4.
@@ -159,16 +163,17 @@ mod tests {
             let bytes = [&[0, 0], claim, &[0; 40]].concat();
             assert!(check(API_VERSIONS, &bytes).is_err(), "{claim:?}");
         }
-        // Of old form, as SaslHandshake 1 has it.
-        assert!(check(b"2[s]", &[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]).is_err());
-        assert!(check(b"2[s]", &[0, 0, 0xff, 0xff, 0xff, 0xff]).is_err());
-        assert!(check(b"2[s]", &[0, 0, 0, 0, 0, 1, 0, 2, 65, 66]).is_ok());
+        assert!(check(SASL_HANDSHAKE, &[0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0]).is_err());
+        assert!(check(SASL_HANDSHAKE, &[0, 0, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(check(SASL_HANDSHAKE, &[0, 0, 0, 0, 0, 1, 0, 2, 65, 66]).is_ok());
     }
 
     #[test]
     fn shapes_are_well_formed() {
         let all = [
             API_VERSIONS,
+            SASL_HANDSHAKE,
+            SASL_AUTHENTICATE,
             METADATA,
             INIT_PRODUCER_ID,
             DESCRIBE_PRODUCERS,

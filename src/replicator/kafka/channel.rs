@@ -51,6 +51,8 @@ asks! {
     ListOffsets ListOffsetsRequest ListOffsetsResponse,
     Metadata MetadataRequest MetadataResponse,
     Produce ProduceRequest ProduceResponse,
+    SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse,
+    SaslHandshake SaslHandshakeRequest SaslHandshakeResponse,
 }
 
 /// A connection, and what was read of the answer that comes.

@@ -13,6 +13,7 @@ mod link;
 mod network;
 mod open;
 mod preflight;
+mod sasl;
 mod settings;
 mod tail;
 
@@ -27,6 +28,7 @@ use network::Tcp;
 use settings::Settings;
 
 pub use network::{Connection, Network};
+pub use sasl::Sasl;
 pub use settings::UpstreamPartition;
 
 /// Ships into a topic of an Apache Kafka cluster, 2.8 or later.
@@ -88,6 +90,13 @@ impl KafkaUpstream {
     #[must_use]
     pub fn timeouts(mut self, connect: Duration, request: Duration) -> KafkaUpstream {
         (self.settings.connect_timeout, self.settings.request_timeout) = (connect, request);
+        self
+    }
+
+    /// Tells brokers who this is: without it they are asked for nothing that needs a login.
+    #[must_use]
+    pub fn sasl(mut self, sasl: Sasl) -> KafkaUpstream {
+        self.settings.sasl = Some(sasl);
         self
     }
 

@@ -12,7 +12,7 @@ use super::channel::Channel;
 use super::identity::{Era, Finding, Identity, judge};
 use super::link::{Link, With};
 use super::preflight::{self, Times};
-use super::tail;
+use super::{sasl, tail};
 use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, Result, Resume};
 
 /// How often the same sequence may be refused before the epoch is taken for spoilt.
@@ -43,6 +43,9 @@ fn dial(host: &str, port: u16, with: &mut With<'_, '_>) -> Result<Node> {
     let mut channel = Channel::new(connection, address, &settings.client_id);
     let timeout = settings.request_timeout;
     channel.negotiate(&*with.network, timeout)?;
+    if let Some(sasl) = &settings.sasl {
+        sasl::authenticate(&mut channel, sasl, &*with.network, timeout)?;
+    }
     Ok(Node { channel, timeout })
 }
 
@@ -103,7 +106,14 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
             check_new_topic(&kept, &topic, partition, with)?;
             fresh(&mut node, &topic, partition, start(with), with)?
         }
-        None => fresh(&mut node, &topic, partition, start(with), with)?,
+        None => {
+            if with.source.committed() > Offset::ZERO && !with.memory.renew {
+                // Somebody shipped before, and who that was upstream is lost.
+                let in_doubt = with.source.durable() - with.source.committed();
+                with.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
+            }
+            fresh(&mut node, &topic, partition, start(with), with)?
+        }
     };
     with.memory.renew = false;
     let mut link = Link::new(node, topic, partition, identity);
