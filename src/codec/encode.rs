@@ -5,7 +5,7 @@
 
 use crate::codec::crc::crc32c;
 use crate::codec::layout::{
-    BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LENGTH_PREFIX_BYTES, MAGIC, NO_TIMESTAMP,
+    BatchHeader, CRC_AT, CRC_FROM, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_TIMESTAMP,
 };
 use crate::codec::seal::Seal;
 use crate::codec::varint;
@@ -183,19 +183,11 @@ impl<'b> BatchEncoder<'b> {
     pub(crate) fn finish(self) -> i64 {
         let max_timestamp = self.max_timestamp;
         let header = BatchHeader {
-            base_offset: 0,
-            batch_length: 0,
-            leader_epoch: -1,
-            magic: MAGIC,
-            crc: 0,
-            attributes: 0,
             last_offset_delta: self.count - 1,
             base_timestamp: self.base_timestamp,
             max_timestamp,
-            producer_id: -1,
-            producer_epoch: -1,
-            base_sequence: -1,
             count: self.count,
+            ..BatchHeader::UNSTAMPED
         };
         self.finish_with(header);
         max_timestamp
@@ -206,13 +198,19 @@ impl<'b> BatchEncoder<'b> {
     pub(crate) fn finish_with(self, mut header: BatchHeader) {
         header.batch_length = i32::try_from(self.out.len() - LENGTH_PREFIX_BYTES)
             .expect("a batch is bounded by the segment's size, which fits 31 bits");
-        if let Some(target) = self.out.first_chunk_mut::<HEADER_BYTES>() {
-            *target = header.to_bytes();
-        }
-        let crc = crc32c(self.out.get(CRC_FROM..).unwrap_or_default());
-        if let Some(target) = self.out.get_mut(CRC_AT..CRC_FROM) {
-            target.copy_from_slice(&crc.to_be_bytes());
-        }
+        put_header(self.out, header);
+    }
+}
+
+/// Puts `header` before the records of a whole batch, with the checksum that is due then.
+#[inline]
+pub(crate) fn put_header(batch: &mut [u8], header: BatchHeader) {
+    if let Some(target) = batch.first_chunk_mut::<HEADER_BYTES>() {
+        *target = header.to_bytes();
+    }
+    let crc = crc32c(batch.get(CRC_FROM..).unwrap_or_default());
+    if let Some(target) = batch.get_mut(CRC_AT..CRC_FROM) {
+        target.copy_from_slice(&crc.to_be_bytes());
     }
 }
 
@@ -239,19 +237,10 @@ pub(crate) fn encode_gap(out: &mut Vec<u8>, offsets: i32) {
 pub(crate) fn encode_gap_of(out: &mut Vec<u8>, offsets: i32, highest: i64) {
     let encoder = BatchEncoder::begin(out, HEADER_BYTES);
     encoder.finish_with(BatchHeader {
-        base_offset: 0,
-        batch_length: 0,
-        leader_epoch: -1,
-        magic: MAGIC,
-        crc: 0,
-        attributes: 0,
         last_offset_delta: offsets - 1,
         base_timestamp: highest,
         max_timestamp: highest,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        count: 0,
+        ..BatchHeader::UNSTAMPED
     });
 }
 

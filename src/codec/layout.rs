@@ -76,6 +76,19 @@ impl BatchHeader {
         count: 0,
     };
 
+    /// What a batch's header says before anything is known of its records: no leader's, and no
+    /// producer's.
+    pub(crate) const UNSTAMPED: BatchHeader = BatchHeader {
+        leader_epoch: -1,
+        magic: MAGIC,
+        base_timestamp: NO_TIMESTAMP,
+        max_timestamp: NO_TIMESTAMP,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        ..BatchHeader::NONE
+    };
+
     /// Whether it stands over offsets that had records once; else a batch without records stands
     /// over offsets that never had any.
     pub(crate) fn stands_for_deleted(&self) -> bool {

@@ -5,12 +5,11 @@
 
 use std::ops::Range;
 
-use crate::codec::crc::crc32c;
 use crate::codec::decode::{check_body, check_header};
-use crate::codec::encode::{BatchEncoder, Parts};
+use crate::codec::encode::{BatchEncoder, Parts, put_header};
 use crate::codec::layout::{
-    BatchHeader, CONTROL, CRC_AT, CRC_FROM, DELETE_HORIZON, HEADER_BYTES, LENGTH_PREFIX_BYTES,
-    MAGIC, NO_TIMESTAMP, TRANSACTIONAL,
+    BatchHeader, CONTROL, DELETE_HORIZON, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_TIMESTAMP,
+    TRANSACTIONAL,
 };
 use crate::codec::seal::Seal;
 use crate::log::batch::{Compression, RecordBatch};
@@ -36,6 +35,18 @@ impl ProducerStamp {
     #[must_use]
     pub fn new(id: i64, epoch: i16, sequence: i32) -> ProducerStamp {
         ProducerStamp { id, epoch, sequence }
+    }
+
+    /// The header of a batch as this producer sends it.
+    fn on(self, header: BatchHeader) -> BatchHeader {
+        BatchHeader {
+            base_offset: 0,
+            leader_epoch: -1,
+            producer_id: self.id,
+            producer_epoch: self.epoch,
+            base_sequence: self.sequence,
+            ..header
+        }
     }
 }
 
@@ -88,7 +99,7 @@ impl RecordBatch {
             {
                 out.clear();
                 out.extend_from_slice(batch.as_bytes());
-                restamp(out, &batch.header(), stamp);
+                put_header(out, stamp.on(batch.header()));
                 Ok(())
             }
             _ => encode(batches, offsets, stamp, out),
@@ -122,25 +133,6 @@ impl RecordBatch {
         const MORE_PER_RECORD: usize = 13;
         let of = |batch: &RecordBatch| batch.as_bytes().len() + batch.len() * MORE_PER_RECORD;
         batches.iter().map(of).sum()
-    }
-}
-
-/// Gives a copy of a stored batch the header of a producer's.
-fn restamp(batch: &mut [u8], stored: &BatchHeader, stamp: ProducerStamp) {
-    let header = BatchHeader {
-        base_offset: 0,
-        leader_epoch: -1,
-        producer_id: stamp.id,
-        producer_epoch: stamp.epoch,
-        base_sequence: stamp.sequence,
-        ..*stored
-    };
-    if let Some(target) = batch.first_chunk_mut::<HEADER_BYTES>() {
-        *target = header.to_bytes();
-    }
-    let crc = crc32c(batch.get(CRC_FROM..).unwrap_or_default());
-    if let Some(target) = batch.get_mut(CRC_AT..CRC_FROM) {
-        target.copy_from_slice(&crc.to_be_bytes());
     }
 }
 
@@ -190,20 +182,12 @@ fn encode(
         return Err(missing(next));
     }
     let count = encoder.count();
-    encoder.finish_with(BatchHeader {
-        base_offset: 0,
-        batch_length: 0,
-        leader_epoch: -1,
-        magic: MAGIC,
-        crc: 0,
-        attributes: 0,
+    encoder.finish_with(stamp.on(BatchHeader {
         last_offset_delta: count - 1,
         base_timestamp,
         max_timestamp,
-        producer_id: stamp.id,
-        producer_epoch: stamp.epoch,
-        base_sequence: stamp.sequence,
         count,
-    });
+        ..BatchHeader::UNSTAMPED
+    }));
     Ok(())
 }
