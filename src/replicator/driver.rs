@@ -177,21 +177,22 @@ impl Driver {
             status.batches_sent += 1;
             status.bytes_sent += bytes;
         });
-        if self.now().saturating_sub(self.told_at) >= TELL_EVERY {
+        let now = self.now();
+        if now.saturating_sub(self.told_at) >= TELL_EVERY {
             self.tell_upstream();
         }
-        let not_before = self.pace(bytes);
-        self.engine.on(Event::Sent { next: batch.next_offset(), bytes, not_before }, self.now());
+        let not_before = self.pace(bytes, now);
+        self.engine.on(Event::Sent { next: batch.next_offset(), bytes, not_before }, now);
         Ok(())
     }
 
     /// When the next batch may be sent, if one of so many bytes was sent now. What was not used is
     /// not saved up: a link that was idle is not flooded.
-    fn pace(&mut self, bytes: u64) -> Duration {
+    fn pace(&mut self, bytes: u64, now: Duration) -> Duration {
         let Some(rate) = self.bytes_per_second else { return Duration::ZERO };
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
         let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.send_at = self.send_at.max(self.now()).saturating_add(takes);
+        self.send_at = self.send_at.max(now).saturating_add(takes);
         self.send_at
     }
 

@@ -231,6 +231,7 @@ impl Shared {
     }
 }
 
+/// The time of the first record from an offset on.
 fn oldest(log: &Log, from: Offset) -> Option<Timestamp> {
     let batch = log.reader(OffsetSpec::At(from)).ok()?.next()?.ok()?;
     batch.records().next()?.ok().map(|record| record.timestamp())
@@ -318,7 +319,8 @@ impl Replicator {
         Ok(Replicator { shared, thread: Some(thread), log: log.clone(), process })
     }
 
-    /// How far it has come, and what it is doing.
+    /// How far it has come, and what it is doing. With a lag it costs what [`Log::stats`] does, and
+    /// the reading of one batch.
     #[must_use]
     pub fn status(&self) -> ReplicatorStatus {
         if let Err(error) = self.check_process() {

@@ -82,7 +82,9 @@ impl ReplicatorTurns {
         }
     }
 
-    /// How far it has come, and what it is doing.
+    /// How far it has come, and what it is doing: see [`Replicator::status`].
+    ///
+    /// [`Replicator::status`]: crate::Replicator::status
     #[must_use]
     pub fn status(&self) -> ReplicatorStatus {
         self.shared.status(&self.log)

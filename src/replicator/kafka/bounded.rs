@@ -117,7 +117,8 @@ fn closing(shape: &[u8]) -> Option<usize> {
     })
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+/// The bytes at the front, if there are so many.
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, behind) = rest.split_first_chunk::<N>()?;
     *rest = behind;
     Some(*taken)

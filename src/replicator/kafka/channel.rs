@@ -66,6 +66,8 @@ pub(super) struct Channel {
     versions: BTreeMap<i16, (i16, i16)>,
     out: BytesMut,
     input: BytesMut,
+    /// What is read at once.
+    chunk: Vec<u8>,
 }
 
 /// A request that was sent, and whose answer is awaited.
@@ -89,6 +91,7 @@ impl Channel {
             versions: BTreeMap::new(),
             out: BytesMut::new(),
             input: BytesMut::new(),
+            chunk: vec![0; READ_BYTES],
         }
     }
 
@@ -207,17 +210,15 @@ impl Channel {
         timeout: Duration,
     ) -> Result<Option<Bytes>> {
         let deadline = network.now().saturating_add(timeout);
-        let mut chunk = Vec::new();
         loop {
             if let Some(frame) = self.whole_frame()? {
                 return self.open(frame, awaited).map(Some);
             }
             let left = deadline.saturating_sub(network.now());
-            chunk.resize(READ_BYTES, 0);
-            match self.connection.read(&mut chunk, left) {
+            match self.connection.read(&mut self.chunk, left) {
                 Ok(0) => return Err(self.broke("closed by the broker")),
                 Ok(bytes) => {
-                    self.input.extend_from_slice(chunk.get(..bytes).unwrap_or_default());
+                    self.input.extend_from_slice(self.chunk.get(..bytes).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     if network.now() >= deadline {

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::bounded::take;
 use crate::Offset;
 
 /// Sequences go on at 0 behind 2^31 - 1.
@@ -176,12 +177,6 @@ pub(super) fn judge(identity: &Identity, known: Option<Known>, near: Offset) -> 
         // Older than both: what the newer ones had shipped is lost.
         _ => Finding::Forgotten,
     }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*taken)
 }
 
 fn take_era(rest: &mut &[u8]) -> Option<Era> {

@@ -141,12 +141,18 @@ impl Link {
         let status = &mut with.memory.status;
         status.gaps += 1;
         status.gap_records += (to - self.next).unsigned_abs();
-        self.begin_epoch(to, with)
+        self.begin_epoch(self.next, to, with)
     }
 
-    /// What is shipped next has another sequence than it would have had.
-    fn begin_epoch(&mut self, anchor: Offset, with: &mut With<'_, '_>) -> Result<()> {
-        if !self.identity.begin_epoch(self.next, anchor) {
+    /// What is shipped next has another sequence than it would have had: what lies below `end` is
+    /// accounted for, and `anchor` comes next.
+    pub(super) fn begin_epoch(
+        &mut self,
+        end: Offset,
+        anchor: Offset,
+        with: &mut With<'_, '_>,
+    ) -> Result<()> {
+        if !self.identity.begin_epoch(end, anchor) {
             with.memory.renew = true;
             return Err(Error::upstream(
                 "all epochs of the producer id are used: a new one is asked",
@@ -218,12 +224,11 @@ impl Link {
         let era = self.identity.era_of(self.next);
         let stamp = ProducerStamp::new(self.identity.producer, era.epoch, era.sequence(self.next));
         let offsets = self.next..until;
-        let holds = |batch: &&RecordBatch| {
-            batch.next_offset() > offsets.start && batch.base_offset() < offsets.end
-        };
-        let these: Vec<RecordBatch> = batches.iter().filter(holds).cloned().collect();
+        let first = batches.partition_point(|batch| batch.next_offset() <= offsets.start);
+        let end = batches.partition_point(|batch| batch.base_offset() < offsets.end);
+        let these = batches.get(first..end).unwrap_or_default();
         let mut bytes = Vec::new();
-        RecordBatch::produce(&these, offsets.clone(), stamp, &mut bytes)?;
+        RecordBatch::produce(these, offsets.clone(), stamp, &mut bytes)?;
         with.memory.sent = Some(with.memory.sent.map_or(until, |sent| sent.max(until)));
         let awaited = self.node.produce(&self.topic, self.partition, bytes, &*with.network)?;
         self.in_flight.push_back(Flight { awaited, offsets });
@@ -309,15 +314,10 @@ impl Link {
             answer.why
         );
         let error = self.node.error(answer.code, &what);
-        let times = match with.memory.refused {
-            Some((of, times)) if of == offsets.start => times + 1,
-            _ => 1,
-        };
         match verdict {
             Verdict::TooLarge | Verdict::Refused => {}
             Verdict::Corrupt | Verdict::Unexplained => {
-                with.memory.refused = Some((offsets.start, times));
-                if times < TRIES {
+                if count(&mut with.memory.refused, offsets.start) < TRIES {
                     return Error::upstream(error.what_failed());
                 }
             }
@@ -326,11 +326,7 @@ impl Link {
                 return error;
             }
             Verdict::OutOfSequence => {
-                let times = match with.memory.unexplained {
-                    Some((of, times)) if of == offsets.start => times + 1,
-                    _ => 1,
-                };
-                with.memory.unexplained = Some((offsets.start, times));
+                count(&mut with.memory.unexplained, offsets.start);
                 return error;
             }
             _ => return error,
@@ -384,9 +380,15 @@ impl Link {
         dead.flush()?;
         with.memory.status.refused += 1;
         // What lay before was acknowledged, or will be found to have arrived.
-        self.next = offset;
-        self.begin_epoch(Offset::new(offset.get() + 1), with)
+        self.begin_epoch(offset, Offset::new(offset.get() + 1), with)
     }
+}
+
+/// Counts how often something came about the same offset.
+fn count(times: &mut Option<(Offset, u32)>, offset: Offset) -> u32 {
+    let before = times.filter(|(of, _)| *of == offset).map_or(0, |(_, times)| times);
+    *times = Some((offset, before + 1));
+    before + 1
 }
 
 /// Keeps a place of the sparse map: every one at first, then the older ones ever sparser.

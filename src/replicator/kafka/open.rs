@@ -7,13 +7,14 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::oldest;
 use super::calls::{Node, Topic};
 use super::channel::Channel;
 use super::identity::{Era, Finding, Identity, judge};
 use super::link::{Link, With};
 use super::preflight::{self, Times};
 use super::{sasl, tail};
-use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, Result, Resume};
+use crate::{Delivery, Error, ErrorKind, Offset, Result, Resume, Timestamp};
 
 /// How often the same sequence may be refused before the epoch is taken for spoilt.
 const UNEXPLAINED_MAX: u32 = 3;
@@ -218,7 +219,8 @@ fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Op
         Err(error) if error.kind() == ErrorKind::UpstreamRejected => BTreeMap::new(),
         Err(error) => return Err(error),
     };
-    let times = Times { now: network.wall_millis(), oldest: oldest(with) };
+    let oldest = oldest(with.source.log(), start(with)).map(Timestamp::millis);
+    let times = Times { now: network.wall_millis(), oldest };
     let found = preflight::judge(&topic, &broker, times);
     with.memory.status.warnings = found.warnings;
     match found.refusal {
@@ -235,13 +237,6 @@ fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Op
         None => {}
     }
     Ok(found.batch_bytes_max)
-}
-
-/// The time of the first record that is not accounted for.
-fn oldest(with: &With<'_, '_>) -> Option<i64> {
-    let mut reader = with.source.log().reader(OffsetSpec::At(start(with))).ok()?;
-    let batch = reader.next()?.ok()?;
-    batch.records().next()?.ok().map(|record| record.timestamp().millis())
 }
 
 /// Where shipping goes on, by what the leader has.
@@ -285,11 +280,7 @@ fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume>
     if stuck.is_some() {
         // It says that it has all before, and refuses what follows: a new epoch has no past.
         with.memory.unexplained = None;
-        if !link.identity.begin_epoch(next, link.identity.skip(next)) {
-            with.memory.renew = true;
-            return Err(Error::upstream("all epochs of the producer id are used"));
-        }
-        with.source.keep(&link.identity.encode())?;
+        link.begin_epoch(next, link.identity.skip(next), with)?;
     }
     let from = link.identity.skip(next);
     Ok(match next.cmp(&committed) {

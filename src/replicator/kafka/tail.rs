@@ -66,10 +66,11 @@ fn walk(
     }
 }
 
-/// The sequence of a batch's last record.
-fn last_sequence(batch: &RecordBatch) -> i32 {
+/// What a leader would know of the producer, if this were the producer's last batch.
+fn known_by(batch: &RecordBatch) -> Known {
     let last = i64::from(batch.base_sequence()) + batch.len().max(1) as i64 - 1;
-    i32::try_from(last % (1 << 31)).unwrap_or(0)
+    let last_sequence = i32::try_from(last % (1 << 31)).unwrap_or(0);
+    Known { epoch: batch.producer_epoch(), last_sequence }
 }
 
 /// The broker has no state of the id: what of it stands in the topic is looked for.
@@ -77,8 +78,7 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
     let committed = with.source.committed();
     let mut found: Option<(Known, i64)> = None;
     let walked = walk(link, with, |batch, _| {
-        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
-        found = Some((known, batch.next_offset().get()));
+        found = Some((known_by(batch), batch.next_offset().get()));
         Ok(())
     })?;
     let sent = with.memory.sent.unwrap_or_else(|| with.source.durable());
@@ -147,9 +147,10 @@ fn compare(link: &mut Link, with: &mut With<'_, '_>) -> Result<(Option<Offset>, 
     let identity = link.identity.clone();
     let mut differs: Option<Offset> = None;
     let walked = walk(link, with, |batch, with| {
-        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
         let near = with.source.committed();
-        let Finding::Has(next) = judge(&identity, Some(known), near) else { return Ok(()) };
+        let Finding::Has(next) = judge(&identity, Some(known_by(batch)), near) else {
+            return Ok(());
+        };
         let first = Offset::new(next.get() - batch.len() as i64);
         let found = first_difference(batch, first, with)?;
         differs = match (differs, found) {
@@ -208,8 +209,7 @@ pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
     let near = link.next;
     let mut safe: Option<(Offset, i64)> = None;
     let walked = walk(link, with, |batch, _| {
-        let known = Known { epoch: batch.producer_epoch(), last_sequence: last_sequence(batch) };
-        if let Finding::Has(next) = judge(&identity, Some(known), near) {
+        if let Finding::Has(next) = judge(&identity, Some(known_by(batch)), near) {
             safe = Some((identity.skip(next), batch.next_offset().get()));
         }
         Ok(())
