@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{
-    ApiKey, DescribeProducersRequest, ProduceRequest, RequestHeader, ResponseHeader,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
+use kafka_protocol::messages::{ApiKey, DescribeProducersRequest, ProduceRequest, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
 use super::bytes::batch;
-use super::peer::{TOPIC, string};
+use super::peer::{TOPIC, frame, string};
 use crate::fake::{Action, Cluster, ConnectionId, Delivery, Fault, Garbage, Keep, When};
 
 const RECORDS: i32 = 60;
@@ -108,14 +106,7 @@ impl Client {
         request: &R,
     ) -> Option<R::Response> {
         self.asked += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.asked)
-            .with_client_id(Some(string("tests")));
-        let mut frame = Vec::new();
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
+        let frame = frame(version, self.asked, request);
         self.cluster.request(connection, &frame, self.now);
         let deadline = self.now + PATIENCE;
         loop {

@@ -37,6 +37,19 @@ pub(crate) fn string(text: &str) -> StrBytes {
     StrBytes::from_string(text.into())
 }
 
+/// The bytes of a request.
+pub(crate) fn frame<R: Request>(version: i16, correlation: i32, request: &R) -> Vec<u8> {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(string("tests")));
+    let mut frame = Vec::new();
+    header.encode(&mut frame, R::header_version(version)).unwrap();
+    request.encode(&mut frame, version).unwrap();
+    frame
+}
+
 /// A client says who it is from version 3 on.
 pub(crate) fn versions(version: i16) -> ApiVersionsRequest {
     let request = ApiVersionsRequest::default();
@@ -67,15 +80,7 @@ impl Peer {
     /// The bytes of a request under the next correlation id.
     pub(crate) fn frame<R: Request>(&mut self, version: i16, request: &R) -> Vec<u8> {
         self.correlation += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation)
-            .with_client_id(Some(string("tests")));
-        let mut frame = Vec::new();
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
-        frame
+        frame(version, self.correlation, request)
     }
 
     pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {

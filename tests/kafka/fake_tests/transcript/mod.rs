@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, ProduceRequest, RequestHeader};
-use kafka_protocol::protocol::{Encodable, Request};
+use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, ProduceRequest};
+use kafka_protocol::protocol::Request;
 
 use super::bytes::{NOW_MS, Parts};
-use super::peer::{answer, string};
+use super::peer::{answer, frame, string};
 use crate::fake::{Cluster, ConnectionId, Delivery};
 
 enum Wire {
@@ -107,14 +107,7 @@ impl Scribe {
 
     fn ask<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
         self.asked += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.asked)
-            .with_client_id(Some(string("tests")));
-        let mut frame = Vec::new();
-        header.encode(&mut frame, R::header_version(version)).unwrap();
-        request.encode(&mut frame, version).unwrap();
+        let frame = frame(version, self.asked, request);
         let (correlation, response) = answer::<R>(version, &self.wire.exchange(&frame)?);
         assert_eq!(correlation, self.asked);
         Some(response)
