@@ -97,6 +97,10 @@ pub(super) fn recover(
     }
     keep_tails(env, &found, kept, state);
     state.cut = found.end;
+    if found.end < state.log_start {
+        // Nobody reads what is missing up to there: nothing has to stand over it.
+        go_on_in_new(env, &mut found, state.log_start)?;
+    }
     if found.end < floor {
         report.lost = Some(found.end..floor);
         continue_at(env, &mut found, floor)?;
@@ -206,7 +210,7 @@ fn continue_at(env: &Env, found: &mut Recovered, floor: Offset) -> Result<()> {
         Err(_) => false,
     };
     if !filled {
-        go_on_in_new(env, found, floor)?;
+        return go_on_in_new(env, found, floor);
     }
     found.end = floor;
     Ok(())
@@ -230,6 +234,7 @@ fn go_on_in_new(env: &Env, found: &mut Recovered, base: Offset) -> Result<()> {
     let next = ActiveSegment::begin(env, base)?;
     found.list.push(Arc::clone(&next.segment));
     found.active = next;
+    found.end = base;
     Ok(())
 }
 

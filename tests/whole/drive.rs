@@ -133,7 +133,10 @@ impl World {
             }
             waiting.times -= 1;
             if let Some(at) = poisoned_by(call) {
-                books.lock().unwrap().logs[at].model.sync_failed = true;
+                let model = &mut books.lock().unwrap().logs[at].model;
+                model.sync_failed = true;
+                let segment = call.path.extension().is_some_and(|kind| kind == "log");
+                model.unsaid |= segment && call.kind == CallKind::SyncFile;
             }
             if waiting.times == 0 {
                 *armed = None;
@@ -169,6 +172,9 @@ impl World {
 
     fn step(&mut self, op: &Op) -> Law {
         self.books().before();
+        for book in &mut self.books().logs {
+            book.model.unsaid = false;
+        }
         let [one, two, three] = op.numbers;
         match op.verb {
             Verb::Kill => return self.restart(How::Kill),

@@ -82,7 +82,8 @@ impl Run {
     fn ends(&self, disk: &Disk, (op, call): (usize, u64), books: &Books, machine: &Machine) {
         let upstream = machine.lock().unwrap().clone();
         let seed = mix(self.line.ground.disk.seed ^ mix(call) ^ op as u64);
-        for how in hows(disk, seed, self.effort.random) {
+        let hows = hows(disk, seed, self.effort.random).into_iter();
+        for how in hows.filter(|how| is_judged(*how, books)) {
             if self.stop.load(Ordering::Relaxed) || self.tally.over() {
                 return;
             }
@@ -126,6 +127,12 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// A process that is killed between a failed sync and its word writes in place what the device may
+/// keep nothing of: the guarantees except it.
+fn is_judged(how: How, books: &Books) -> bool {
+    how != How::Kill || !books.logs.iter().any(|book| book.model.unsaid)
 }
 
 /// A power cut on the way leaves what a power cut leaves, whatever comes after it.
@@ -222,6 +229,9 @@ pub(crate) fn replay(line: &Line, plant: Plant) -> Law {
             (end(&world.disk, first.how), world.books().clone(), upstream)
         }
     };
+    if !is_judged(first.how, &books) {
+        return Ok(());
+    }
     for cut in &line.cuts[1..] {
         disk = during_recovery(&disk, &books, &line.ground, *cut);
     }

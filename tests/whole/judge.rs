@@ -161,12 +161,13 @@ fn one(
 }
 
 /// V11, V18: what was cut is kept, and told. Where the budget has no room for it, it may go, and
-/// that is told.
+/// that is told; so is what is written again in place for want of room for a copy.
 fn told(store: &Store, before: &Before, seen: &Seen, duty: &Duty<'_>, at: (&Disk, &str)) -> Law {
     let stats = store.stats();
     let cut = before.chain.as_ref().map_or(0, |chain| chain.bytes_behind + 8192);
     let room = stats.budget_bytes.unwrap_or(u64::MAX).saturating_sub(RESERVE_BYTES);
-    if seen.report.set_aside_failed && stats.disk_bytes + cut > room {
+    let cramped = seen.report.set_aside_failed || seen.report.rewriting_in_place;
+    if cramped && stats.disk_bytes + cut > room {
         return laws::v5_no_offset_is_used_again(seen, before.slot.as_ref());
     }
     before.laws(seen, duty, at.0, at.1)

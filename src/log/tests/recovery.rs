@@ -485,3 +485,22 @@ fn more_offsets_than_a_batch_stands_over_are_a_hole() {
     assert_eq!(segments(tmp.path()), [FIRST.to_owned(), format!("{:020}.log", 1_u64 << 33)]);
     assert_eq!(log.append("goes on").unwrap(), floor);
 }
+
+/// I4, I17: below the log's start nothing has to stand over what is missing: the log goes on at its
+/// start, in a new segment, and over what is missing above that stands a batch there.
+#[test]
+fn what_is_missing_below_the_start_is_neither_lost_nor_written_over() {
+    for point in [7, 10] {
+        let (tmp, script) = (tempfile::tempdir().unwrap(), Scripted::default());
+        drop(filled(&script, tmp.path(), options(IoMode::Mapped), 3));
+        unclean(tmp.path(), |state| {
+            (state.recovery_point, state.log_start) = (Offset::new(point), Offset::new(7));
+        });
+        let log = reopened(&script, tmp.path(), options(IoMode::Mapped)).unwrap();
+        let lost = (point > 7).then_some(Offset::new(7)..Offset::new(point));
+        assert_eq!(log.recovery().lost, lost);
+        let over = log.inner.writer.lock().active.position();
+        assert_eq!((log.inner.writer.lock().active.data.base.get(), over > 0), (7, point > 7));
+        assert_eq!(log.append("goes on").unwrap().get(), point);
+    }
+}
