@@ -32,7 +32,7 @@ pub use log::verify::VerifyReport;
 pub use log::wear::Wear;
 pub use log::{Log, OffsetSpec, Visibility};
 #[cfg(feature = "kafka")]
-pub use replicator::{Connection, KafkaUpstream, Network, Sasl, UpstreamPartition};
+pub use replicator::{Connection, KafkaUpstream, Network, Sasl, Tls, UpstreamPartition};
 #[cfg(feature = "replicator")]
 pub use replicator::{
     Delivery, LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus,

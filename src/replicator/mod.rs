@@ -27,7 +27,7 @@ use crate::{
 use driver::{Driver, Next};
 
 #[cfg(feature = "kafka")]
-pub use kafka::{Connection, KafkaUpstream, Network, Sasl, UpstreamPartition};
+pub use kafka::{Connection, KafkaUpstream, Network, Sasl, Tls, UpstreamPartition};
 pub use log_upstream::LogUpstream;
 pub use turns::{ReplicatorTurns, Turn};
 pub use upstream::{Delivery, Resume, Source, Upstream, UpstreamStatus};

@@ -12,5 +12,7 @@
 mod fake;
 mod fake_tests;
 mod lasts;
+mod logins;
 mod ships;
+mod tls;
 mod world;

@@ -20,7 +20,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn pass(&mut self, until: Duration) {
+    pub(crate) fn pass(&mut self, until: Duration) {
         self.now = self.now.max(until);
         self.cluster.advance(self.now);
     }

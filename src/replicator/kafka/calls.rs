@@ -22,15 +22,20 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use super::bounded;
-use super::channel::{Awaited, Channel};
+use super::bounded::{self, Shape};
+use super::channel::{Ask, Awaited, Channel};
 use super::codes;
 use super::identity::Known;
 use super::network::Network;
+use super::sasl::{self, Sasl};
 use crate::{Error, ErrorKind, Result};
 
 /// How much one Fetch asks for; one whole batch always comes.
 const FETCH_BYTES: i32 = 1 << 20;
+/// When a login is renewed that lasts for a time only: Kafka's own clients choose as much.
+const RENEWED_PERCENT: u32 = 85;
+/// A broker takes no second login within a second of the first.
+const RENEWED_AFTER: Duration = Duration::from_millis(1100);
 const METADATA: i16 = 11;
 const PRODUCE: i16 = 9;
 const PRODUCE_BY_ID: i16 = 13;
@@ -39,6 +44,8 @@ const PRODUCE_BY_ID: i16 = 13;
 pub(super) struct Node {
     pub(super) channel: Channel,
     pub(super) timeout: Duration,
+    /// A login that has to be renewed, and when.
+    pub(super) login: Option<(Sasl, Duration)>,
 }
 
 /// A topic's partition, as metadata have it.
@@ -95,13 +102,47 @@ fn millis(duration: Duration) -> i32 {
 }
 
 impl Node {
+    /// Tells the broker who this is.
+    pub(super) fn log_in(&mut self, sasl: &Sasl, network: &dyn Network) -> Result<()> {
+        let lasts = sasl::authenticate(&mut self.channel, sasl, network, self.timeout)?;
+        self.login = lasts.map(|lasts| {
+            let renewed = lasts.saturating_mul(RENEWED_PERCENT) / 100;
+            (sasl.clone(), network.now().saturating_add(renewed.max(RENEWED_AFTER)))
+        });
+        Ok(())
+    }
+
+    /// Whether the login has to be renewed before anything else is asked.
+    pub(super) fn login_is_due(&self, network: &dyn Network) -> bool {
+        self.login.as_ref().is_some_and(|(_, due)| network.now() >= *due)
+    }
+
+    /// Renews the login if it is time; nothing else may be awaited.
+    pub(super) fn stay_logged_in(&mut self, network: &dyn Network) -> Result<()> {
+        match self.login.take_if(|(_, due)| network.now() >= *due) {
+            Some((sasl, _)) => self.log_in(&sasl, network),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks, and waits for the answer; nothing else may be awaited.
+    fn call<R: Ask>(
+        &mut self,
+        request: &R,
+        version: i16,
+        shape: Shape,
+        network: &dyn Network,
+    ) -> Result<R::Answer> {
+        self.stay_logged_in(network)?;
+        self.channel.call(request, version, shape, network, self.timeout)
+    }
+
     /// The topic, its cluster and its leaders. `None` if there is no such topic.
     pub(super) fn topic(&mut self, topic: &str, network: &dyn Network) -> Result<Option<Topic>> {
         let request = MetadataRequest::default()
             .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name(topic)))]))
             .with_allow_auto_topic_creation(false);
-        let answer =
-            self.channel.call(&request, METADATA, bounded::METADATA, network, self.timeout)?;
+        let answer = self.call(&request, METADATA, bounded::METADATA, network)?;
         let Some(found) = answer.topics.into_iter().next() else {
             return Err(self.unasked("metadata of no topic"));
         };
@@ -147,7 +188,7 @@ impl Node {
             .with_topics(vec![made])
             .with_timeout_ms(millis(self.timeout));
         let shape = bounded::CREATE_TOPICS;
-        let answer = self.channel.call(&request, 7, shape, network, self.timeout)?;
+        let answer = self.call(&request, 7, shape, network)?;
         let made = answer.topics.into_iter().next();
         match made.map(|made| (made.error_code, text(made.error_message.as_ref()))) {
             Some((0 | codes::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
@@ -166,7 +207,7 @@ impl Node {
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
         let shape = bounded::INIT_PRODUCER_ID;
-        let answer = self.channel.call(&request, 4, shape, network, self.timeout)?;
+        let answer = self.call(&request, 4, shape, network)?;
         match answer.error_code {
             0 => Ok((answer.producer_id.0, answer.producer_epoch)),
             code => Err(self.error(code, "a producer id")),
@@ -189,7 +230,7 @@ impl Node {
             TopicRequest::default().with_name(name(topic)).with_partition_indexes(vec![partition]);
         let request = DescribeProducersRequest::default().with_topics(vec![asked]);
         let shape = bounded::DESCRIBE_PRODUCERS;
-        let answer = self.channel.call(&request, 0, shape, network, self.timeout)?;
+        let answer = self.call(&request, 0, shape, network)?;
         let topic = answer.topics.into_iter().next();
         let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
             return Err(self.unasked("the producers of no partition"));
@@ -222,7 +263,7 @@ impl Node {
             .with_configuration_keys(None);
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let shape = bounded::DESCRIBE_CONFIGS;
-        let answer = self.channel.call(&request, 4, shape, network, self.timeout)?;
+        let answer = self.call(&request, 4, shape, network)?;
         let Some(found) = answer.results.into_iter().next() else {
             return Err(self.unasked("the settings of nothing"));
         };
@@ -251,7 +292,7 @@ impl Node {
         let request =
             ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
         let shape = bounded::LIST_OFFSETS;
-        let answer = self.channel.call(&request, 6, shape, network, self.timeout)?;
+        let answer = self.call(&request, 6, shape, network)?;
         let topic = answer.topics.into_iter().next();
         let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
             return Err(self.unasked("the offsets of no partition"));
@@ -287,6 +328,7 @@ impl Node {
             .with_session_epoch(-1)
             .with_topics(vec![topic]);
         let timeout = self.timeout.saturating_add(max_wait);
+        self.stay_logged_in(network)?;
         let answer = self.channel.call(&request, 12, bounded::FETCH, network, timeout)?;
         if answer.error_code != 0 {
             return Err(self.error(answer.error_code, "reading back what was shipped"));

@@ -19,7 +19,7 @@ use kafka_protocol::protocol::{
 use super::bounded::{self, Shape};
 use super::codes;
 use super::network::{Connection, Network};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The largest answer that is taken: a Fetch of one of the largest batches a topic has.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -58,6 +58,9 @@ asks! {
 /// A connection, and what was read of the answer that comes.
 pub(super) struct Channel {
     connection: Box<dyn Connection>,
+    secure: bool,
+    /// Something was read.
+    heard: bool,
     /// `host:port`, for errors.
     pub(super) address: String,
     client_id: StrBytes,
@@ -78,13 +81,17 @@ pub(super) struct Awaited {
 }
 
 impl Channel {
+    /// `secure` says whether the connection has TLS.
     pub(super) fn new(
         connection: Box<dyn Connection>,
+        secure: bool,
         address: String,
         client_id: &str,
     ) -> Channel {
         Channel {
             connection,
+            secure,
+            heard: false,
             address,
             client_id: StrBytes::from_string(client_id.to_owned()),
             correlation: 0,
@@ -176,7 +183,7 @@ impl Channel {
                         return Err(self.broke("it took nothing of a request in time"));
                     }
                 }
-                Err(error) => return Err(self.broke(error)),
+                Err(error) => return Err(self.broke_by(&error)),
             }
         }
         if self.out.capacity() > 4 * READ_BYTES && sent < READ_BYTES {
@@ -216,8 +223,9 @@ impl Channel {
             }
             let left = deadline.saturating_sub(network.now());
             match self.connection.read(&mut self.chunk, left) {
-                Ok(0) => return Err(self.broke("closed by the broker")),
+                Ok(0) => return Err(self.closed()),
                 Ok(bytes) => {
+                    self.heard = true;
                     self.input.extend_from_slice(self.chunk.get(..bytes).unwrap_or_default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -225,9 +233,22 @@ impl Channel {
                         return Ok(None);
                     }
                 }
-                Err(error) => return Err(self.broke(error)),
+                Err(error) => return Err(self.broke_by(&error)),
             }
         }
+    }
+
+    fn closed(&self) -> Error {
+        let hint = match (self.heard, self.secure) {
+            (true, _) => "",
+            (false, true) => {
+                " before any answer: see its log (it may want a certificate of this device)"
+            }
+            (false, false) => {
+                " before any answer: does this port speak TLS? Then use KafkaUpstream::tls"
+            }
+        };
+        self.broke(format!("closed by the broker{hint}"))
     }
 
     /// Whether an answer lies here already, or a part of one.
@@ -235,7 +256,14 @@ impl Channel {
         let Some(length) = self.input.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
         if !(4..=ANSWER_BYTES_MAX).contains(&length) {
-            return Err(self.broke(format!("it claims an answer of {length} bytes")));
+            return Err(self.broke(match self.input.first_chunk::<4>() {
+                // An alert, or a handshake.
+                Some([0x15 | 0x16, 3, ..]) => {
+                    "this port speaks TLS: use KafkaUpstream::tls".to_owned()
+                }
+                Some(b"HTTP") => "this port speaks HTTP, and is no Kafka broker's".to_owned(),
+                _ => format!("it claims an answer of {length} bytes: is it a Kafka broker?"),
+            }));
         }
         if self.input.len() - 4 < length {
             return Ok(None);
@@ -276,12 +304,24 @@ impl Channel {
         format!("broker {}: {what}", self.address)
     }
 
+    fn broke_by(&self, error: &io::Error) -> Error {
+        Error::new(kind_of(error), self.at(error))
+    }
+
     fn broke(&self, what: impl Display) -> Error {
         Error::upstream(self.at(what))
     }
 
     fn too_old(&self, what: &str) -> Error {
         let text = self.at(format!("it does not offer {what}: Kafka 2.8 or later is needed"));
-        Error::new(crate::ErrorKind::UpstreamRejected, text)
+        Error::new(ErrorKind::UpstreamRejected, text)
+    }
+}
+
+/// Whether a connection's error needs a person: TLS has a mark for that.
+pub(super) fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorKind::UpstreamRejected,
+        _ => ErrorKind::Upstream,
     }
 }

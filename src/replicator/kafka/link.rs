@@ -187,6 +187,10 @@ impl Link {
             while self.in_flight.len() >= window {
                 self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent())?;
             }
+            if self.node.login_is_due(&*with.network) {
+                self.settle(with)?;
+                self.node.stay_logged_in(&*with.network)?;
+            }
             self.put_on_its_way(&pending, until, with)?;
         }
         Ok(())

@@ -2,7 +2,8 @@
 //!
 //! Floor 6. `open` finds the leader and where to go on, `link` sends and takes answers, `tail`
 //! reads back, `identity` is the arithmetic, `preflight` judges the topic's settings; `calls`,
-//! `channel` and `bounded` are the wire; `network` is the one place that knows sockets and time.
+//! `channel` and `bounded` are the wire, `tls` makes it secure; `network` is the one place that
+//! knows sockets and time.
 
 mod bounded;
 mod calls;
@@ -16,6 +17,7 @@ mod preflight;
 mod sasl;
 mod settings;
 mod tail;
+mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use settings::Settings;
 pub use network::{Connection, Network};
 pub use sasl::Sasl;
 pub use settings::UpstreamPartition;
+pub use tls::Tls;
 
 /// Ships into a topic of an Apache Kafka cluster, 2.8 or later.
 ///
@@ -86,14 +89,24 @@ impl KafkaUpstream {
         self
     }
 
-    /// How long a connection may take to open (10 s unless set), and a broker to answer (30 s).
+    /// How long a connection may take to open (10 s unless set; a TLS handshake as long again), and
+    /// a broker to answer (30 s).
     #[must_use]
     pub fn timeouts(mut self, connect: Duration, request: Duration) -> KafkaUpstream {
         (self.settings.connect_timeout, self.settings.request_timeout) = (connect, request);
         self
     }
 
-    /// Tells brokers who this is: without it they are asked for nothing that needs a login.
+    /// Speaks TLS with all brokers, and with none that fails its checks; without it everybody on
+    /// the way can read, and change, what is shipped. SASL goes on inside it.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> KafkaUpstream {
+        self.settings.tls = Some(tls);
+        self
+    }
+
+    /// Tells brokers who this is: without it they are asked for nothing that needs a login. A login
+    /// that lasts for a time only is renewed before that is over.
     #[must_use]
     pub fn sasl(mut self, sasl: Sasl) -> KafkaUpstream {
         self.settings.sasl = Some(sasl);

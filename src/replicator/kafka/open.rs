@@ -13,7 +13,7 @@ use super::channel::Channel;
 use super::identity::{Era, Finding, Identity, judge};
 use super::link::{Link, With};
 use super::preflight::{self, Times};
-use super::{sasl, tail};
+use super::tail;
 use crate::{Delivery, Error, ErrorKind, Offset, Result, Resume, Timestamp};
 
 /// How often the same sequence may be refused before the epoch is taken for spoilt.
@@ -33,30 +33,51 @@ pub(super) struct Opened {
     pub(super) batch_bytes_max: Option<usize>,
 }
 
-/// Opens a connection and learns what the broker offers.
-fn dial(host: &str, port: u16, with: &mut With<'_, '_>) -> Result<Node> {
+/// Opens a connection, and with TLS makes sure whose it is.
+fn reach(host: &str, port: u16, with: &mut With<'_, '_>) -> Result<Channel> {
     let address = format!("{host}:{port}");
     let settings = with.settings;
+    let timeout = settings.connect_timeout;
     let connection = with
         .network
-        .connect(host, port, settings.connect_timeout)
+        .connect(host, port, timeout)
         .map_err(|error| Error::upstream(format!("cannot reach broker {address}: {error}")))?;
-    let mut channel = Channel::new(connection, address, &settings.client_id);
-    let timeout = settings.request_timeout;
+    let connection = match &settings.tls {
+        Some(tls) => tls.secure(connection, host, &address, &*with.network, timeout)?,
+        None => connection,
+    };
+    Ok(Channel::new(connection, settings.tls.is_some(), address, &settings.client_id))
+}
+
+/// Learns what the broker offers, and tells it who this is.
+fn greet(mut channel: Channel, with: &mut With<'_, '_>) -> Result<Node> {
+    let timeout = with.settings.request_timeout;
     channel.negotiate(&*with.network, timeout)?;
-    if let Some(sasl) = &settings.sasl {
-        sasl::authenticate(&mut channel, sasl, &*with.network, timeout)?;
+    let mut node = Node { channel, timeout, login: None };
+    if let Some(sasl) = &with.settings.sasl {
+        node.log_in(sasl, &*with.network)?;
     }
-    Ok(Node { channel, timeout })
+    Ok(node)
 }
 
 /// Asks the bootstrap servers in turn, beginning with the one that is due, for the topic.
 fn find(due: usize, with: &mut With<'_, '_>) -> Result<(Node, Topic)> {
     let servers = with.settings.servers()?;
-    let mut last = None;
+    let mut last: Option<Error> = None;
     for at in 0..servers.len() {
         let Some((host, port)) = servers.get((due + at) % servers.len()) else { continue };
-        match dial(host, *port, with).and_then(|node| ask(node, with)) {
+        let channel = match reach(host, *port, with) {
+            Ok(channel) => channel,
+            Err(error) => {
+                // Another broker may have a better certificate. What a person can put right says
+                // more than that another one is away.
+                if last.is_none() || error.kind() != ErrorKind::Upstream {
+                    last = Some(error);
+                }
+                continue;
+            }
+        };
+        match greet(channel, with).and_then(|node| ask(node, with)) {
             Ok(found) => return Ok(found),
             // What one broker refuses the others do too.
             Err(error) if error.kind() != ErrorKind::Upstream => return Err(error),
@@ -98,7 +119,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
     };
     let mut node = match node.channel.address == format!("{}:{}", leader.host, leader.port) {
         true => node,
-        false => dial(&leader.host, leader.port, with)?,
+        false => greet(reach(&leader.host, leader.port, with)?, with)?,
     };
     let batch_bytes_max = preflight(&mut node, leader.node, with)?;
     let identity = match kept.filter(|_| !with.memory.renew) {

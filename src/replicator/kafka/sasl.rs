@@ -37,7 +37,7 @@ pub struct Sasl {
 enum Kind {
     Plain { user: String, password: String },
     Scram { user: String, password: String, hash: Hash },
-    Token(Arc<Mutex<Token>>),
+    Token { token: Arc<Mutex<Token>>, extensions: Vec<(String, String)> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +67,30 @@ impl Sasl {
         Sasl { kind: Kind::Scram { user, password, hash: Hash::Sha512 } }
     }
 
-    /// OAUTHBEARER: `token` is asked for a token at each connect, on the replicator's thread.
+    /// OAUTHBEARER: `token` is asked for a token at each login, on the replicator's thread. Its
+    /// errors are told as the link's, and it is asked again after a backoff.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use forebay::{Error, Sasl};
+    /// let sasl = Sasl::oauth_bearer(|| {
+    ///     std::fs::read_to_string("/run/telemetry/token")
+    ///         .map_err(|error| Error::upstream(format!("no token: {error}")))
+    /// });
+    /// ```
     #[must_use]
     pub fn oauth_bearer(token: impl FnMut() -> Result<String> + Send + 'static) -> Sasl {
-        Sasl { kind: Kind::Token(Arc::new(Mutex::new(token))) }
+        Sasl { kind: Kind::Token { token: Arc::new(Mutex::new(token)), extensions: Vec::new() } }
+    }
+
+    /// Something that a broker wants to know beside a token, by its name: with OAUTHBEARER only,
+    /// the others say no more than they have to.
+    #[must_use]
+    pub fn extension(mut self, name: impl Into<String>, value: impl Into<String>) -> Sasl {
+        if let Kind::Token { extensions, .. } = &mut self.kind {
+            extensions.push((name.into(), value.into()));
+        }
+        self
     }
 
     fn mechanism(&self) -> &'static str {
@@ -78,7 +98,7 @@ impl Sasl {
             Kind::Plain { .. } => "PLAIN",
             Kind::Scram { hash: Hash::Sha256, .. } => "SCRAM-SHA-256",
             Kind::Scram { hash: Hash::Sha512, .. } => "SCRAM-SHA-512",
-            Kind::Token(_) => "OAUTHBEARER",
+            Kind::Token { .. } => "OAUTHBEARER",
         }
     }
 }
@@ -89,68 +109,124 @@ impl fmt::Debug for Sasl {
     }
 }
 
-/// Tells the broker who we are.
+/// Tells the broker who we are. For how long that lasts, if not for ever.
 pub(super) fn authenticate(
     channel: &mut Channel,
     sasl: &Sasl,
     network: &dyn Network,
     timeout: Duration,
-) -> Result<()> {
-    let mechanism = StrBytes::from_static_str(sasl.mechanism());
-    let request = SaslHandshakeRequest::default().with_mechanism(mechanism);
-    let answer = channel.call(&request, 1, bounded::SASL_HANDSHAKE, network, timeout)?;
-    if answer.error_code != 0 {
-        let enabled: Vec<&str> = answer.mechanisms.iter().map(|one| one.as_str()).collect();
-        let what = format!("{}; it takes {}", sasl.mechanism(), enabled.join(", "));
-        return Err(codes::error(answer.error_code, channel.at(what)));
-    }
-    let say = |channel: &mut Channel, bytes: Vec<u8>| -> Result<Vec<u8>> {
-        let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(bytes));
-        let answer = channel.call(&request, 2, bounded::SASL_AUTHENTICATE, network, timeout)?;
-        match answer.error_code {
-            0 => Ok(answer.auth_bytes.to_vec()),
-            code => {
-                let why = answer.error_message.map(|text| text.to_string()).unwrap_or_default();
-                Err(codes::error(code, channel.at(format!("{} {why}", sasl.mechanism()))))
-            }
-        }
-    };
+) -> Result<Option<Duration>> {
+    let mut login = Login { channel, sasl, network, timeout, lasts: None };
+    login.choose()?;
     match &sasl.kind {
         Kind::Plain { user, password } => {
-            say(channel, format!("\0{user}\0{password}").into_bytes()).map(drop)
+            login.say(format!("\0{user}\0{password}").into_bytes())?;
         }
-        Kind::Token(token) => {
-            let token = (token.lock())()?;
-            let first = format!("n,,\x01auth=Bearer {token}\x01\x01").into_bytes();
-            let answer = say(channel, first)?;
-            match answer.is_empty() {
-                true => Ok(()),
-                // The broker says why, and fails behind this.
-                false => say(channel, vec![1]).map(drop),
+        Kind::Token { token, extensions } => login.bear(&(token.lock())()?, extensions)?,
+        Kind::Scram { user, password, hash } => login.scram(user, password, *hash)?,
+    }
+    Ok(login.lasts)
+}
+
+/// A login that is going on.
+struct Login<'a> {
+    channel: &'a mut Channel,
+    sasl: &'a Sasl,
+    network: &'a dyn Network,
+    timeout: Duration,
+    /// As the broker's last answer had it.
+    lasts: Option<Duration>,
+}
+
+impl Login<'_> {
+    fn choose(&mut self) -> Result<()> {
+        let mechanism = StrBytes::from_static_str(self.sasl.mechanism());
+        let request = SaslHandshakeRequest::default().with_mechanism(mechanism);
+        let (network, shape) = (self.network, bounded::SASL_HANDSHAKE);
+        let answer = self.channel.call(&request, 1, shape, network, self.timeout)?;
+        if answer.error_code == 0 {
+            return Ok(());
+        }
+        let enabled: Vec<&str> = answer.mechanisms.iter().map(|one| one.as_str()).collect();
+        let what = format!("{}; it takes {}", self.sasl.mechanism(), enabled.join(", "));
+        Err(codes::error(answer.error_code, self.channel.at(what)))
+    }
+
+    /// Says something, and returns what the broker says to it.
+    fn say(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(Bytes::from(bytes));
+        let (network, shape) = (self.network, bounded::SASL_AUTHENTICATE);
+        let answer = self.channel.call(&request, 2, shape, network, self.timeout)?;
+        if answer.error_code != 0 {
+            let why = answer.error_message.map(|text| text.to_string()).unwrap_or_default();
+            let what = self.channel.at(format!("{} {why}", self.sasl.mechanism()));
+            return Err(codes::error(answer.error_code, what));
+        }
+        let lasts = u64::try_from(answer.session_lifetime_ms).unwrap_or(0);
+        self.lasts = Some(Duration::from_millis(lasts)).filter(|lasts| !lasts.is_zero());
+        Ok(answer.auth_bytes.to_vec())
+    }
+
+    fn bear(&mut self, token: &str, extensions: &[(String, String)]) -> Result<()> {
+        let first = bearer(token, extensions).map_err(|what| self.refused(what))?;
+        let answer = self.say(first)?;
+        if answer.is_empty() {
+            return Ok(());
+        }
+        // The broker says why it refuses, and wants to be answered before it does.
+        let why = String::from_utf8_lossy(&answer);
+        let why: String = why.chars().filter(|letter| !letter.is_control()).take(400).collect();
+        match self.say(vec![1]) {
+            Err(error) if error.kind() == ErrorKind::UpstreamRejected => {
+                let text = format!("{}; the broker says {why}", error.what_failed());
+                Err(Error::new(ErrorKind::UpstreamRejected, text))
             }
+            Err(error) => Err(error),
+            Ok(_) => Err(self.refused(&format!("the token is refused: {why}"))),
         }
-        Kind::Scram { user, password, hash } => {
-            let mut random = [0; 18];
-            getrandom::fill(&mut random).map_err(|error| {
-                Error::upstream(format!("cannot get random bytes for a login: {error}"))
-            })?;
-            let scram = Scram::begin(*hash, user, &STANDARD.encode(random));
-            let server_first = say(channel, scram.first())?;
-            let (last, proof) = scram
-                .answer(password, &server_first)
-                .map_err(|what| refused(channel, sasl, what))?;
-            let server_last = say(channel, last)?;
-            match proof.is_given_by(&server_last) {
-                true => Ok(()),
-                false => Err(refused(channel, sasl, "the broker does not know the password")),
-            }
+    }
+
+    fn scram(&mut self, user: &str, password: &str, hash: Hash) -> Result<()> {
+        let mut random = [0; 18];
+        getrandom::fill(&mut random).map_err(|error| {
+            Error::upstream(format!("cannot get random bytes for a login: {error}"))
+        })?;
+        let scram = Scram::begin(hash, user, &STANDARD.encode(random));
+        let server_first = self.say(scram.first())?;
+        let (last, proof) =
+            scram.answer(password, &server_first).map_err(|what| self.refused(what))?;
+        let server_last = self.say(last)?;
+        match proof.is_given_by(&server_last) {
+            true => Ok(()),
+            false => Err(self.refused("the broker does not know the password")),
         }
+    }
+
+    fn refused(&self, what: &str) -> Error {
+        let text = self.channel.at(format!("{}: {what}", self.sasl.mechanism()));
+        Error::new(ErrorKind::UpstreamRejected, text)
     }
 }
 
-fn refused(channel: &Channel, sasl: &Sasl, what: &str) -> Error {
-    let text = channel.at(format!("{}: {what}", sasl.mechanism()));
-    Error::new(ErrorKind::UpstreamRejected, text)
+/// What is said first with a token: RFC 7628, section 3.1.
+fn bearer(token: &str, extensions: &[(String, String)]) -> Result<Vec<u8>, &'static str> {
+    // From a file it has an end of line.
+    let token = token.trim_ascii();
+    let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if token.is_empty() || !token.bytes().all(of_token) {
+        return Err("the token is empty, or has characters that no token has");
+    }
+    let mut first = format!("n,,\x01auth=Bearer {token}\x01");
+    for (name, value) in extensions {
+        let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let shown = |byte: u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        if !named || name == "auth" || !value.bytes().all(shown) {
+            return Err("an extension has another name than letters, or a value that is no ASCII");
+        }
+        first.push_str(&format!("{name}={value}\x01"));
+    }
+    first.push('\x01');
+    Ok(first.into_bytes())
 }
 
 /// A login by SCRAM that was begun.

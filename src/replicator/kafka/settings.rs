@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::calls::NewTopic;
 use super::sasl::Sasl;
+use super::tls::Tls;
 use crate::{Error, ErrorKind, Log, LogId, Result};
 
 /// The port of a bootstrap server that names none.
@@ -52,6 +53,7 @@ pub(super) struct Settings {
     pub(super) merge_bytes: usize,
     /// The largest batch that is sent: what the topic takes, as far as it was read.
     pub(super) batch_bytes_max: usize,
+    pub(super) tls: Option<Tls>,
     pub(super) sasl: Option<Sasl>,
     pub(super) create: Option<NewTopic>,
     pub(super) dead_letter: Option<Log>,
@@ -71,6 +73,7 @@ impl Settings {
             merge_bytes: 256 << 10,
             // A broker's own bound, unless it says another one: 1 MiB and 12 bytes.
             batch_bytes_max: (1 << 20) + 12,
+            tls: None,
             sasl: None,
             create: None,
             dead_letter: None,

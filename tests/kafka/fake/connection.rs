@@ -42,6 +42,9 @@ pub(crate) enum Login {
     None,
     /// A mechanism was chosen.
     Chosen,
+    ChosenToken,
+    /// A token was refused, and why was said: the client has yet to say that it heard.
+    TokenRefused,
     Done {
         until: Option<Duration>,
     },

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) producer_id_required: bool,
     /// Name and password, if clients must log in.
     pub(crate) sasl: Option<(String, String)>,
+    /// The bearer tokens that are taken, if any are.
+    pub(crate) tokens: Vec<String>,
     /// How long a login lasts, if not for ever.
     pub(crate) session_lifetime: Option<Duration>,
     /// Decodes compressed records; without it no codec is known.
@@ -89,6 +91,7 @@ impl Default for Settings {
             wall_ms: 1_700_000_000_000,
             producer_id_required: true,
             sasl: None,
+            tokens: Vec::new(),
             session_lifetime: None,
             decompress: None,
             controller_only: false,
