@@ -143,9 +143,7 @@ impl Driver {
     }
 
     fn ship(&mut self) -> Result<()> {
-        let pause = self.upstream.pause();
-        if !pause.is_zero() {
-            self.engine.on(Event::Held(self.now().saturating_add(pause)), self.now());
+        if self.is_held() {
             return Ok(());
         }
         let missed = self.consumer.missed();
@@ -186,6 +184,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Whether the upstream wants nothing now.
+    fn is_held(&mut self) -> bool {
+        let pause = self.upstream.pause();
+        if !pause.is_zero() {
+            let now = self.now();
+            self.engine.on(Event::Held(now.saturating_add(pause)), now);
+        }
+        !pause.is_zero()
+    }
+
     /// When the next batch may be sent, if one of so many bytes was sent now. What was not used is
     /// not saved up: a link that was idle is not flooded.
     fn pace(&mut self, bytes: u64, now: Duration) -> Duration {
@@ -206,7 +214,7 @@ impl Driver {
         self.tell_upstream();
         let now = self.now();
         self.engine.on(Event::Acknowledged(below), now);
-        if self.engine.is_overdue(now) {
+        if !self.is_held() && self.engine.is_overdue(now) {
             return Err(Error::upstream("no acknowledgement came in time"));
         }
         Ok(())

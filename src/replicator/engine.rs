@@ -141,6 +141,8 @@ impl Engine {
             }
             (Event::Held(until), Link::Up(flight)) => {
                 flight.not_before = flight.not_before.max(until);
+                // What it holds back it does not acknowledge.
+                flight.waiting_since = flight.waiting_since.map(|since| since.max(until));
             }
             (Event::Drained, Link::Up(flight)) => flight.drained = true,
             (Event::Arrived, Link::Up(flight)) => flight.drained = false,

@@ -9,7 +9,7 @@ use forebay::{
     Turn,
 };
 
-use crate::fake::{Cluster, ConnectionId, Delivery};
+use crate::fake::{Action, Cluster, ConnectionId, Delivery};
 
 /// 2026-01-01 00:00 UTC.
 pub(crate) const WALL_MS: i64 = 1_767_225_600_000;
@@ -17,6 +17,12 @@ pub(crate) const WALL_MS: i64 = 1_767_225_600_000;
 pub(crate) struct State {
     pub(crate) cluster: Cluster,
     pub(crate) now: Duration,
+    /// Hosts whose names lead nowhere now.
+    pub(crate) nameless: Vec<String>,
+    /// Connections that were tried.
+    pub(crate) tried: u64,
+    /// The device's wall clock is ahead by so much.
+    pub(crate) wall_ahead_ms: i64,
 }
 
 impl State {
@@ -34,7 +40,13 @@ impl World {
     pub(crate) fn new(nodes: usize, seed: u64) -> World {
         let mut cluster = Cluster::new(nodes, seed);
         cluster.settings.wall_ms = WALL_MS;
-        World(Arc::new(Mutex::new(State { cluster, now: Duration::ZERO })))
+        World(Arc::new(Mutex::new(State {
+            cluster,
+            now: Duration::ZERO,
+            nameless: Vec::new(),
+            tried: 0,
+            wall_ahead_ms: 0,
+        })))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -55,6 +67,28 @@ impl World {
         let clock = self.clone();
         let options = ReplicatorOptions::new();
         ReplicatorTurns::new(log, "uplink", upstream, &options, move || clock.now()).unwrap()
+    }
+
+    /// Takes the link away: nothing that is on its way arrives, and no name leads anywhere.
+    pub(crate) fn cut(&self) {
+        let mut state = self.state();
+        let now = state.now;
+        for node in 1..=3 {
+            state.nameless.push(format!("node-{node}"));
+            state.cluster.act(Action::CloseConnections { node }, now);
+        }
+    }
+
+    /// And gives it back.
+    pub(crate) fn mend(&self) {
+        self.state().nameless.clear();
+    }
+
+    /// Lets time pass in which nobody does anything.
+    pub(crate) fn pass(&self, duration: Duration) {
+        let mut state = self.state();
+        let until = state.now + duration;
+        state.pass(until);
     }
 
     /// Ships until everything durable is acknowledged, or so much time has passed.
@@ -82,6 +116,10 @@ impl Network for World {
     fn connect(&mut self, host: &str, port: u16, _: Duration) -> io::Result<Box<dyn Connection>> {
         let mut state = self.state();
         let now = state.now;
+        state.tried += 1;
+        if state.nameless.iter().any(|name| name == host) {
+            return Err(io::Error::other("failed to lookup address information"));
+        }
         let node = state.cluster.node_at(host, i32::from(port));
         let id = node.and_then(|node| state.cluster.connect(node, now));
         let id = id.ok_or(io::ErrorKind::ConnectionRefused)?;
@@ -101,7 +139,8 @@ impl Network for World {
     }
 
     fn wall_millis(&self) -> i64 {
-        WALL_MS + self.now().as_millis() as i64
+        let state = self.state();
+        WALL_MS + state.wall_ahead_ms + state.now.as_millis() as i64
     }
 }
 
@@ -115,6 +154,9 @@ struct Wire {
 
 impl Connection for Wire {
     fn write(&mut self, bytes: &[u8], _: Duration) -> io::Result<usize> {
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         self.out.extend_from_slice(bytes);
         let mut state = self.world.state();
         let now = state.now;

@@ -143,8 +143,10 @@ impl Node {
             .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(name(topic)))]))
             .with_allow_auto_topic_creation(false);
         let answer = self.call(&request, METADATA, bounded::METADATA, network)?;
-        let Some(found) = answer.topics.into_iter().next() else {
-            return Err(self.unasked("metadata of no topic"));
+        let asked = |name: Option<&TopicName>| name.is_some_and(|name| *name.0 == *topic);
+        let found = answer.topics.into_iter().find(|found| asked(found.name.as_ref()));
+        let Some(found) = found else {
+            return Err(self.unasked("metadata of another topic"));
         };
         match found.error_code {
             codes::UNKNOWN_TOPIC_OR_PARTITION => return Ok(None),
@@ -189,13 +191,13 @@ impl Node {
             .with_timeout_ms(millis(self.timeout));
         let shape = bounded::CREATE_TOPICS;
         let answer = self.call(&request, 7, shape, network)?;
-        let made = answer.topics.into_iter().next();
+        let made = answer.topics.into_iter().find(|made| *made.name.0 == *topic);
         match made.map(|made| (made.error_code, text(made.error_message.as_ref()))) {
             Some((0 | codes::TOPIC_ALREADY_EXISTS, _)) => Ok(()),
             Some((code, why)) => {
                 Err(self.error(code, &format!("creating the topic '{topic}': {why}")))
             }
-            None => Err(self.unasked("the making of no topic")),
+            None => Err(self.unasked("the making of another topic")),
         }
     }
 
@@ -208,9 +210,10 @@ impl Node {
             .with_producer_epoch(-1);
         let shape = bounded::INIT_PRODUCER_ID;
         let answer = self.call(&request, 4, shape, network)?;
-        match answer.error_code {
-            0 => Ok((answer.producer_id.0, answer.producer_epoch)),
-            code => Err(self.error(code, "a producer id")),
+        match (answer.error_code, answer.producer_id.0, answer.producer_epoch) {
+            (0, id, epoch) if id >= 0 && epoch >= 0 => Ok((id, epoch)),
+            (0, ..) => Err(self.unasked("a producer id that is none")),
+            (code, ..) => Err(self.error(code, "a producer id")),
         }
     }
 
@@ -231,9 +234,10 @@ impl Node {
         let request = DescribeProducersRequest::default().with_topics(vec![asked]);
         let shape = bounded::DESCRIBE_PRODUCERS;
         let answer = self.call(&request, 0, shape, network)?;
-        let topic = answer.topics.into_iter().next();
-        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
-            return Err(self.unasked("the producers of no partition"));
+        let found = answer.topics.into_iter().find(|found| *found.name.0 == *topic);
+        let mut found = found.into_iter().flat_map(|topic| topic.partitions);
+        let Some(found) = found.find(|found| found.partition_index == partition) else {
+            return Err(self.unasked("the producers of another partition"));
         };
         match found.error_code {
             0 => {}
@@ -264,8 +268,11 @@ impl Node {
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let shape = bounded::DESCRIBE_CONFIGS;
         let answer = self.call(&request, 4, shape, network)?;
-        let Some(found) = answer.results.into_iter().next() else {
-            return Err(self.unasked("the settings of nothing"));
+        let is_asked = |of_kind: i8, name: &str| of_kind == kind && name == of;
+        let mut found = answer.results.into_iter();
+        let found = found.find(|found| is_asked(found.resource_type, &found.resource_name));
+        let Some(found) = found else {
+            return Err(self.unasked("the settings of something else"));
         };
         match found.error_code {
             0 => {
@@ -288,14 +295,15 @@ impl Node {
             .with_partition_index(partition)
             .with_current_leader_epoch(-1)
             .with_timestamp(if earliest { -2 } else { -1 });
-        let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![asked]);
+        let asked = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![asked]);
         let request =
-            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
         let shape = bounded::LIST_OFFSETS;
         let answer = self.call(&request, 6, shape, network)?;
-        let topic = answer.topics.into_iter().next();
-        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
-            return Err(self.unasked("the offsets of no partition"));
+        let found = answer.topics.into_iter().find(|found| *found.name.0 == *topic);
+        let mut found = found.into_iter().flat_map(|topic| topic.partitions);
+        let Some(found) = found.find(|found| found.partition_index == partition) else {
+            return Err(self.unasked("the offsets of another partition"));
         };
         match found.error_code {
             0 => Ok(found.offset),
@@ -319,23 +327,24 @@ impl Node {
             .with_last_fetched_epoch(-1)
             .with_log_start_offset(-1)
             .with_partition_max_bytes(FETCH_BYTES);
-        let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
+        let asked = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(millis(max_wait))
             .with_min_bytes(1)
             .with_max_bytes(FETCH_BYTES)
             .with_session_epoch(-1)
-            .with_topics(vec![topic]);
+            .with_topics(vec![asked]);
         let timeout = self.timeout.saturating_add(max_wait);
         self.stay_logged_in(network)?;
         let answer = self.channel.call(&request, 12, bounded::FETCH, network, timeout)?;
         if answer.error_code != 0 {
             return Err(self.error(answer.error_code, "reading back what was shipped"));
         }
-        let topic = answer.responses.into_iter().next();
-        let Some(found) = topic.and_then(|topic| topic.partitions.into_iter().next()) else {
-            return Err(self.unasked("the records of no partition"));
+        let found = answer.responses.into_iter().find(|found| *found.topic.0 == *topic);
+        let mut found = found.into_iter().flat_map(|topic| topic.partitions);
+        let Some(found) = found.find(|found| found.partition_index == partition) else {
+            return Err(self.unasked("the records of another partition"));
         };
         match found.error_code {
             0 => Ok(Fetched {
@@ -358,7 +367,7 @@ impl Node {
         batch: Vec<u8>,
         network: &dyn Network,
     ) -> Result<Awaited> {
-        let version = self.produce_version(topic);
+        let version = self.produce_version(topic)?;
         let data = PartitionProduceData::default()
             .with_index(partition)
             .with_records(Some(Bytes::from(batch)));
@@ -375,17 +384,19 @@ impl Node {
         self.channel.send(&request, version, network, self.timeout)
     }
 
-    fn produce_version(&self, topic: &Topic) -> i16 {
-        match self.channel.offers(ApiKey::Produce, PRODUCE_BY_ID) && !topic.id.is_nil() {
-            true => PRODUCE_BY_ID,
-            false => PRODUCE,
+    fn produce_version(&self, topic: &Topic) -> Result<i16> {
+        if self.channel.offers(ApiKey::Produce, PRODUCE_BY_ID) && !topic.id.is_nil() {
+            return Ok(PRODUCE_BY_ID);
         }
+        self.channel.must_offer(ApiKey::Produce, PRODUCE)?;
+        Ok(PRODUCE)
     }
 
     /// The answer to a batch, if it comes within `max_wait`.
     pub(super) fn produced(
         &mut self,
         topic: &Topic,
+        partition: i32,
         awaited: &Awaited,
         max_wait: Duration,
         network: &dyn Network,
@@ -393,16 +404,21 @@ impl Node {
         let Some(bytes) = self.channel.try_receive(awaited, network, max_wait)? else {
             return Ok(None);
         };
-        let (version, shape) = match self.produce_version(topic) {
+        let (version, shape) = match self.produce_version(topic)? {
             PRODUCE => (PRODUCE, bounded::PRODUCE),
             by_id => (by_id, bounded::PRODUCE_BY_ID),
         };
         let answer: ProduceResponse = self.channel.decode(bytes, shape, version)?;
         let millis = u64::try_from(answer.throttle_time_ms).unwrap_or(0);
-        let topic = answer.responses.into_iter().next();
-        let Some(found) = topic.and_then(|topic| topic.partition_responses.into_iter().next())
-        else {
-            return Err(self.unasked("the storing of nothing"));
+        let is_asked = |name: &str, id| match version {
+            PRODUCE => name == topic.name,
+            _ => id == topic.id,
+        };
+        let found = answer.responses.into_iter();
+        let found = found.filter(|found| is_asked(&found.name.0, found.topic_id));
+        let mut found = found.flat_map(|topic| topic.partition_responses);
+        let Some(found) = found.find(|found| found.index == partition) else {
+            return Err(self.unasked("the storing in another partition"));
         };
         Ok(Some(Produced {
             code: found.error_code,

@@ -129,6 +129,14 @@ impl Channel {
         range.is_some_and(|(min, max)| (*min..=*max).contains(&version))
     }
 
+    /// An error if the broker does not offer this version of a call.
+    pub(super) fn must_offer(&self, api: ApiKey, version: i16) -> Result<()> {
+        match self.offers(api, version) {
+            true => Ok(()),
+            false => Err(self.too_old(&format!("{api:?} {version}"))),
+        }
+    }
+
     /// Sends a request and waits for its answer; nothing else may be awaited.
     pub(super) fn call<R: Ask>(
         &mut self,
@@ -138,9 +146,7 @@ impl Channel {
         network: &dyn Network,
         timeout: Duration,
     ) -> Result<R::Answer> {
-        if !self.offers(R::API, version) {
-            return Err(self.too_old(&format!("{:?} {version}", R::API)));
-        }
+        self.must_offer(R::API, version)?;
         let awaited = self.send(request, version, network, timeout)?;
         let bytes = self.receive(&awaited, network, timeout)?;
         self.decode(bytes, shape, version)
@@ -240,6 +246,10 @@ impl Channel {
 
     fn closed(&self) -> Error {
         let hint = match (self.heard, self.secure) {
+            // Behind the versions of its calls, which everybody may ask for.
+            (true, _) if self.correlation == 2 => {
+                " as soon as it was asked something: it may want a login, see KafkaUpstream::sasl"
+            }
             (true, _) => "",
             (false, true) => {
                 " before any answer: see its log (it may want a certificate of this device)"

@@ -25,6 +25,9 @@ const AS_STORED_BYTES: usize = 16 << 10;
 const OFFSET_MAP_MAX: usize = 64;
 /// How often a batch is tried again that a broker refuses without a reason, or as damaged.
 const TRIES: u32 = 3;
+/// For how long a broker is sent nothing for one answer that asks for it. Quotas ask for seconds;
+/// an answer that was damaged on its way could ask for weeks.
+const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
 /// What is remembered of a link over its connections.
 #[derive(Debug, Default)]
@@ -39,8 +42,19 @@ pub(super) struct Memory {
     pub(super) renew: bool,
     /// The sequences from here on are refused for no reason that can be seen.
     pub(super) unexplained: Option<(Offset, u32)>,
-    pub(super) throttled_until: Duration,
+    throttled_until: Duration,
     pub(super) status: UpstreamStatus,
+}
+
+impl Memory {
+    /// For how long the broker wants nothing.
+    pub(super) fn throttled(&self, network: &dyn Network) -> Duration {
+        match self.throttled_until {
+            // Asked before every batch: no clock is read for nothing.
+            Duration::ZERO => Duration::ZERO,
+            until => until.saturating_sub(network.now()),
+        }
+    }
 }
 
 /// A batch on its way.
@@ -225,6 +239,11 @@ impl Link {
         until: Offset,
         with: &mut With<'_, '_>,
     ) -> Result<()> {
+        let throttled = with.memory.throttled(&*with.network);
+        if !throttled.is_zero() {
+            // An answer that came since the last batch was taken asked for it.
+            with.network.sleep(throttled);
+        }
         let era = self.identity.era_of(self.next);
         let stamp = ProducerStamp::new(self.identity.producer, era.epoch, era.sequence(self.next));
         let offsets = self.next..until;
@@ -249,11 +268,13 @@ impl Link {
     ) -> Result<Option<Offset>> {
         let Some(first) = self.in_flight.front() else { return Ok(None) };
         let awaited = first.awaited;
-        let answer = self.node.produced(&self.topic, &awaited, max_wait, &*with.network)?;
+        let (topic, partition) = (&self.topic, self.partition);
+        let answer = self.node.produced(topic, partition, &awaited, max_wait, &*with.network)?;
         let Some(answer) = answer else { return Ok(None) };
         let Some(flight) = self.in_flight.pop_front() else { return Ok(None) };
         if !answer.throttle.is_zero() {
-            with.memory.throttled_until = with.network.now().saturating_add(answer.throttle);
+            let throttle = answer.throttle.min(THROTTLE_MAX);
+            with.memory.throttled_until = with.network.now().saturating_add(throttle);
         }
         with.memory.status.in_flight = self.in_flight.len();
         match codes::verdict(answer.code) {

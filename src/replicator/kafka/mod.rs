@@ -210,7 +210,9 @@ impl Upstream for KafkaUpstream {
 
     fn acknowledge(&mut self, max_wait: Duration, source: &mut Source<'_>) -> Result<Offset> {
         self.linked(source, |link, with| {
-            link.flush(with)?;
+            if with.memory.throttled(&*with.network).is_zero() {
+                link.flush(with)?;
+            }
             // One that takes its time, and all that are there already.
             let mut wait = max_wait;
             while link.in_flight() > 0 && link.answer(wait, with)?.is_some() {
@@ -226,11 +228,7 @@ impl Upstream for KafkaUpstream {
     }
 
     fn pause(&self) -> Duration {
-        match self.memory.throttled_until {
-            // Asked before every batch: no clock is read for nothing.
-            Duration::ZERO => Duration::ZERO,
-            until => until.saturating_sub(self.network.now()),
-        }
+        self.memory.throttled(&*self.network)
     }
 
     fn status(&self) -> UpstreamStatus {

@@ -305,8 +305,14 @@ fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume>
     }
     let from = link.identity.skip(next);
     Ok(match next.cmp(&committed) {
-        // It has lost what it had acknowledged.
-        Ordering::Less => Resume::unsure(from, next),
+        // It has lost what it had acknowledged, and stores behind what is left.
+        Ordering::Less => {
+            let (name, partition) = (&link.topic.name, link.partition);
+            let end = link.node.end_offset(name, partition, false, &*with.network)?;
+            link.identity.upstream = link.identity.upstream.min(end);
+            with.source.note(&link.identity.encode());
+            Resume::at(from)
+        }
         Ordering::Equal => Resume::at(from),
         Ordering::Greater => Resume::unsure(from, committed),
     })

@@ -16,6 +16,13 @@ enum Walked {
     Whole,
     /// The same, but upstream has deleted what lay at its begin.
     Part,
+    /// Everything that is there: upstream ends below the offset that was asked for. It has lost
+    /// what it had acknowledged.
+    Lost {
+        /// Nothing was deleted at its begin.
+        from_zero: bool,
+        end: i64,
+    },
     /// It may not be read.
     Denied,
 }
@@ -36,11 +43,13 @@ fn walk(
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
                 let first = link.node.end_offset(&name, partition, true, &*with.network)?;
                 let end = link.node.end_offset(&name, partition, false, &*with.network)?;
-                walked = Walked::Part;
+                walked = match end < at {
+                    true => Walked::Lost { from_zero: first == 0, end },
+                    false => Walked::Part,
+                };
                 if first >= end {
                     return Ok(walked);
                 }
-                // Either its begin was deleted, or its end has become lower than it was.
                 at = first;
                 continue;
             }
@@ -96,17 +105,43 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
                 link.identity.upstream = upstream;
                 with.source.note(&link.identity.encode());
             }
-            let from = link.identity.skip(next.max(committed));
-            Ok(Resume::at(from))
+            // Below the committed offset, it has lost what it had acknowledged.
+            Ok(Resume::at(link.identity.skip(next)))
         }
         Finding::Forgotten => {
-            if let Walked::Part = walked {
-                with.memory.status.maybe_doubled += in_doubt;
+            let mut from = committed;
+            match walked {
+                Walked::Part => with.memory.status.maybe_doubled += in_doubt,
+                Walked::Lost { from_zero, end } => {
+                    link.identity.upstream = end;
+                    with.source.note(&link.identity.encode());
+                    from = all_lost(link, from_zero, with);
+                }
+                _ => {}
             }
-            Ok(Resume::at(link.identity.skip(committed)))
+            Ok(Resume::at(link.identity.skip(from)))
         }
         Finding::Stranger => shared(link, with),
     }
+}
+
+/// Upstream has nothing of our id, and ends below where it had acknowledged records: where to
+/// begin again.
+fn all_lost(link: &Link, from_zero: bool, with: &mut With<'_, '_>) -> Offset {
+    let (committed, identity) = (with.source.committed(), &link.identity);
+    if from_zero {
+        let first = identity.before.map_or(identity.era.anchor, |(before, _)| before.anchor);
+        return first.min(committed).max(with.source.log_start());
+    }
+    // What is left of the topic begins above zero: whether retention or the loss has taken what
+    // was ours cannot be told.
+    let warning = format!(
+        "the topic '{}' ends below what it had acknowledged: records before offset {committed} \
+         may be lost there",
+        link.topic.name
+    );
+    with.memory.status.warnings.push(warning);
+    committed
 }
 
 /// Upstream has more of our id than the log has: either the log has lost its end, or another device
@@ -222,6 +257,7 @@ pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
     }
     if let Some((below, upstream)) = safe.filter(|(below, _)| *below > link.acknowledged) {
         link.identity.upstream = upstream;
+        with.memory.status.upstream_offset = Some(upstream - 1);
         link.acknowledge(below.min(near), with);
     }
     Ok(())

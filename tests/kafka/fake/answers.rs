@@ -83,15 +83,29 @@ impl Cluster {
                 Fault::Twice(later) => copy = Some(*later),
                 Fault::Truncate(bytes) => frame.truncate(frame.len().saturating_sub(*bytes)),
                 Fault::Padded(bytes) => frame.resize(frame.len() + bytes, 0),
+                Fault::Flip(bits) if frame.len() > 4 => {
+                    for _ in 0..*bits {
+                        let at = self.schedule.random.below((frame.len() - 4) as u64 * 8) as usize;
+                        frame[4 + at / 8] ^= 1 << (at % 8);
+                    }
+                }
+                Fault::Claim if frame.len() > 4 => {
+                    let at = 4 + self.schedule.random.below((frame.len() - 4) as u64) as usize;
+                    let claim = [0xff, 0xff, 0xff, 0xff, 0x0f];
+                    let end = frame.len().min(at + claim.len());
+                    frame[at..end].copy_from_slice(&claim[..end - at]);
+                }
+                Fault::Replace(these, those) => replace(&mut frame, these, those),
                 Fault::Correlation(added) => {
                     let wrong = ask.head.correlation.wrapping_add(*added);
                     frame[..4].copy_from_slice(&wrong.to_be_bytes());
                 }
-                Fault::Cut(bytes) => {
+                Fault::Cut(bytes) | Fault::Stall(bytes) => {
                     let mut raw = (frame.len() as i32).to_be_bytes().to_vec();
                     raw.extend_from_slice(&frame);
                     raw.truncate(*bytes);
-                    (delivery, close) = (Some(Delivery::Raw(raw)), true);
+                    delivery = Some(Delivery::Raw(raw));
+                    close = matches!(fault, Fault::Cut(_));
                 }
                 Fault::Garbage(garbage) => delivery = Some(Delivery::Raw(self.garbage(garbage))),
                 _ => {}
@@ -132,5 +146,14 @@ impl Cluster {
             Garbage::LengthNegative => vec![0xff, 0xff, 0xff, 0xf0, 0, 0, 0, 1],
             Garbage::LengthHuge => vec![0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1],
         }
+    }
+}
+
+fn replace(frame: &mut Vec<u8>, these: &[u8], those: &[u8]) {
+    let mut at = 0;
+    while let Some(found) = frame[at..].windows(these.len()).position(|part| part == these) {
+        let found = at + found;
+        frame.splice(found..found + these.len(), those.iter().copied());
+        at = found + those.len();
     }
 }

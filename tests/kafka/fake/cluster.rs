@@ -124,6 +124,11 @@ impl Cluster {
         self.schedule.plan(api, when, fault);
     }
 
+    /// Whatever is asked.
+    pub(crate) fn fault_any(&mut self, when: When, fault: Fault) {
+        self.schedule.plan_any(when, fault);
+    }
+
     /// No fault is met any more.
     pub(crate) fn clear_faults(&mut self) {
         self.schedule.clear();

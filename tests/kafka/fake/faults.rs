@@ -6,6 +6,9 @@ use kafka_protocol::messages::ApiKey;
 
 use super::actions::Action;
 
+/// Stands for all APIs.
+const ANY: i16 = i16::MIN;
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
     /// At the nth request of that API from now on, counted from one.
@@ -48,10 +51,18 @@ pub(crate) enum Fault {
     Twice(Duration),
     /// The connection closes behind so many bytes of the answer, its length included.
     Cut(usize),
+    /// So many bytes of the answer come, its length included, and then nothing.
+    Stall(usize),
     /// The frame is whole and its body too short, by so many bytes.
     Truncate(usize),
     /// The frame is whole and its body too long, by so many bytes.
     Padded(usize),
+    /// So many bits of the answer behind its correlation id are turned, by chance.
+    Flip(usize),
+    /// Five bytes of the answer, at a place by chance, are a length of four billion.
+    Claim,
+    /// These bytes, wherever the answer has them, are those.
+    Replace(Vec<u8>, Vec<u8>),
     /// Added to the correlation id.
     Correlation(i32),
     Garbage(Garbage),
@@ -151,6 +162,11 @@ impl Schedule {
         self.plans.push(Plan { api: api as i16, when, seen: 0, fault });
     }
 
+    /// At the requests of any API.
+    pub(crate) fn plan_any(&mut self, when: When, fault: Fault) {
+        self.plans.push(Plan { api: ANY, when, seen: 0, fault });
+    }
+
     pub(crate) fn clear(&mut self) {
         self.plans.clear();
     }
@@ -158,7 +174,7 @@ impl Schedule {
     /// What the request that is now in front of the cluster meets.
     pub(crate) fn meet(&mut self, api: i16) -> Faults {
         let mut list = Vec::new();
-        for plan in self.plans.iter_mut().filter(|plan| plan.api == api) {
+        for plan in self.plans.iter_mut().filter(|plan| [api, ANY].contains(&plan.api)) {
             plan.seen += 1;
             let met = match plan.when {
                 When::Nth(n) => plan.seen == n,
