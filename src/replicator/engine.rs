@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::patience::Patience;
 use crate::Offset;
 
 /// What to do next.
@@ -50,6 +51,7 @@ pub(super) struct Engine {
     backoff: Backoff,
     in_flight_bytes_max: u64,
     acknowledge_timeout: Duration,
+    patience: Patience,
     link: Link,
 }
 
@@ -81,7 +83,8 @@ impl Engine {
         acknowledge_timeout: Duration,
     ) -> Engine {
         let link = Link::Down { retry_at: Duration::ZERO };
-        Engine { backoff, in_flight_bytes_max, acknowledge_timeout, link }
+        let patience = Patience::with_answers();
+        Engine { backoff, in_flight_bytes_max, acknowledge_timeout, patience, link }
     }
 
     /// The next step at time `now`.
@@ -102,16 +105,22 @@ impl Engine {
             return if wants_to { Step::Wait(held) } else { Step::Idle };
         }
         let since = *flight.waiting_since.get_or_insert(now);
-        let left = self.acknowledge_timeout.saturating_sub(now.saturating_sub(since));
+        let timeout = self.patience.of(self.acknowledge_timeout);
+        let left = timeout.saturating_sub(now.saturating_sub(since));
         Step::Acknowledge(if wants_to { left.min(held) } else { left })
     }
 
-    /// Whether an acknowledgement has been out for too long: then the link is dead.
-    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+    /// Whether an acknowledgement has been out for too long: then the link is dead. The next one
+    /// is given more time.
+    pub(super) fn is_overdue(&mut self, now: Duration) -> bool {
         let Link::Up(flight) = &self.link else { return false };
-        flight
-            .waiting_since
-            .is_some_and(|since| now.saturating_sub(since) >= self.acknowledge_timeout)
+        let timeout = self.patience.of(self.acknowledge_timeout);
+        let overdue =
+            flight.waiting_since.is_some_and(|since| now.saturating_sub(since) >= timeout);
+        if overdue {
+            self.patience.ran_out();
+        }
+        overdue
     }
 
     /// Takes in what happened at time `now`. Returns how long the link stays down, if it went down.
@@ -149,7 +158,10 @@ impl Engine {
             (Event::Acknowledged(below), Link::Up(flight)) => {
                 if below > flight.acknowledged {
                     flight.acknowledged = below;
-                    flight.waiting_since = None;
+                    if let Some(since) = flight.waiting_since.take() {
+                        let took = now.saturating_sub(since);
+                        self.patience.answered(took, self.acknowledge_timeout);
+                    }
                     self.backoff.reset();
                 }
                 let arrived = flight.batches.partition_point(|(next, _)| *next <= below);

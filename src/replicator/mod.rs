@@ -10,6 +10,7 @@ mod engine;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod log_upstream;
+mod patience;
 mod turns;
 mod upstream;
 
@@ -79,6 +80,8 @@ impl ReplicatorOptions {
     }
 
     /// How long an acknowledgement may stay out before the link is taken for dead; 30 s unless set.
+    /// On a link that is slow it is longer: twice as long with each time in a row that it ran out,
+    /// up to 32 times, and half of that again once acknowledgements come within a quarter of it.
     pub fn acknowledge_timeout(mut self, timeout: Duration) -> ReplicatorOptions {
         self.acknowledge_timeout_ms = millis(timeout);
         self

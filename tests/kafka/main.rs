@@ -26,6 +26,7 @@
 //! | R16 | TLS refused, stalled, renewed | `tls` |
 //! | R17 | names lead nowhere, a server is gone | `rows::names_that_lead_nowhere_...` |
 //! | R18 | link gone for 1 s, 10 min, 3 days | `times::a_link_that_is_gone_for_days_...` |
+//! | R19 | slow, long and lossy links | `slow`, two |
 //! | R20 | killed between answer and commit | `ships::kills_and_power_cuts_...`; `campaign` |
 //! | R21 | power cut, commit older than the log | `ships::kills_and_power_cuts_...` |
 //! | R22 | the log lost its end | `lasts::a_log_that_lost_its_end_...` |
@@ -49,8 +50,10 @@ mod fake;
 mod fake_tests;
 mod lasts;
 mod logins;
+mod pipe;
 mod rows;
 mod ships;
+mod slow;
 mod times;
 mod tls;
 mod world;

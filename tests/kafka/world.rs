@@ -10,6 +10,7 @@ use forebay::{
 };
 
 use crate::fake::{Action, Cluster, ConnectionId, Delivery};
+use crate::pipe::Pipe;
 
 /// 2026-01-01 00:00 UTC.
 pub(crate) const WALL_MS: i64 = 1_767_225_600_000;
@@ -23,10 +24,13 @@ pub(crate) struct State {
     pub(crate) tried: u64,
     /// The device's wall clock is ahead by so much.
     pub(crate) wall_ahead_ms: i64,
+    /// The link, unless it is as fast as can be.
+    pub(crate) pipe: Option<Pipe>,
 }
 
 impl State {
     pub(crate) fn pass(&mut self, until: Duration) {
+        while self.arrive(until) {}
         self.now = self.now.max(until);
         self.cluster.advance(self.now);
     }
@@ -46,6 +50,7 @@ impl World {
             nameless: Vec::new(),
             tried: 0,
             wall_ahead_ms: 0,
+            pipe: None,
         })))
     }
 
@@ -113,19 +118,28 @@ impl World {
 }
 
 impl Network for World {
-    fn connect(&mut self, host: &str, port: u16, _: Duration) -> io::Result<Box<dyn Connection>> {
+    fn connect(&mut self, host: &str, at: u16, limit: Duration) -> io::Result<Box<dyn Connection>> {
         let mut state = self.state();
-        let now = state.now;
         state.tried += 1;
+        if let Some(pipe) = &state.pipe {
+            let there_and_back = pipe.delay * 2;
+            let until = state.now + there_and_back.min(limit);
+            state.pass(until);
+            if there_and_back > limit {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        let now = state.now;
         if state.nameless.iter().any(|name| name == host) {
             return Err(io::Error::other("failed to lookup address information"));
         }
-        let node = state.cluster.node_at(host, i32::from(port));
+        let node = state.cluster.node_at(host, i32::from(at));
         let id = node.and_then(|node| state.cluster.connect(node, now));
         let id = id.ok_or(io::ErrorKind::ConnectionRefused)?;
         drop(state);
         let world = self.clone();
-        Ok(Box::new(Wire { world, id, out: Vec::new(), input: Vec::new(), closed: false }))
+        let (out, input) = (Vec::new(), Vec::new());
+        Ok(Box::new(Wire { world, id, out, input, closed: false, closing: false }))
     }
 
     fn now(&self) -> Duration {
@@ -150,15 +164,20 @@ struct Wire {
     out: Vec<u8>,
     input: Vec<u8>,
     closed: bool,
+    /// It is, as soon as what comes down before has arrived.
+    closing: bool,
 }
 
 impl Connection for Wire {
-    fn write(&mut self, bytes: &[u8], _: Duration) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
         if self.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.out.extend_from_slice(bytes);
         let mut state = self.world.state();
+        if state.pipe.is_some() {
+            return state.write(self.id, bytes, timeout);
+        }
+        self.out.extend_from_slice(bytes);
         let now = state.now;
         while let Some(length) = self.out.first_chunk::<4>() {
             let end = 4 + u32::from_be_bytes(*length) as usize;
@@ -176,6 +195,13 @@ impl Connection for Wire {
         let deadline = state.now + timeout;
         loop {
             let now = state.now;
+            if state.pipe.is_some() {
+                let closed = state.answer(self.id);
+                let pipe = state.pipe.as_mut().unwrap();
+                self.closing |= closed;
+                self.input.extend(pipe.received(self.id, now));
+                self.closed |= self.closing && pipe.is_down_empty(self.id);
+            }
             for delivery in state.cluster.deliver(self.id, now) {
                 match delivery {
                     Delivery::Frame(frame) => {
@@ -195,7 +221,8 @@ impl Connection for Wire {
             if self.closed {
                 return Ok(0);
             }
-            let due = [state.cluster.next_due(self.id), state.cluster.next_work()];
+            let arrival = state.pipe.as_ref().and_then(|pipe| pipe.next_arrival(self.id));
+            let due = [state.cluster.next_due(self.id), state.cluster.next_work(), arrival];
             let due = due.into_iter().flatten().filter(|due| *due > now).min();
             match due.filter(|due| *due <= deadline) {
                 Some(due) => state.pass(due),
@@ -213,7 +240,11 @@ impl Connection for Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if let Ok(mut state) = self.world.0.lock() {
-            state.cluster.disconnect(self.id);
+            let now = state.now;
+            match &mut state.pipe {
+                Some(pipe) => pipe.close(self.id, now),
+                None => state.cluster.disconnect(self.id),
+            }
         }
     }
 }

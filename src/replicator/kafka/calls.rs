@@ -27,11 +27,10 @@ use super::channel::{Ask, Awaited, Channel};
 use super::codes;
 use super::identity::Known;
 use super::network::Network;
+use super::preflight;
 use super::sasl::{self, Sasl};
 use crate::{Error, ErrorKind, Result};
 
-/// How much one Fetch asks for; one whole batch always comes.
-const FETCH_BYTES: i32 = 1 << 20;
 /// When a login is renewed that lasts for a time only: Kafka's own clients choose as much.
 const RENEWED_PERCENT: u32 = 85;
 /// A broker takes no second login within a second of the first.
@@ -264,7 +263,9 @@ impl Node {
         let resource = DescribeConfigsResource::default()
             .with_resource_type(kind)
             .with_resource_name(StrBytes::from_string(of.to_owned()))
-            .with_configuration_keys(None);
+            .with_configuration_keys(Some(
+                preflight::NAMES.map(StrBytes::from_static_str).to_vec(),
+            ));
         let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
         let shape = bounded::DESCRIBE_CONFIGS;
         let answer = self.call(&request, 4, shape, network)?;
@@ -311,13 +312,13 @@ impl Node {
         }
     }
 
-    /// Batches from an offset on, below the high watermark; waits for one at most `max_wait`.
+    /// Batches from an offset on, below the high watermark: so many bytes of them, or one batch.
     pub(super) fn fetch(
         &mut self,
         topic: &str,
         partition: i32,
         from: i64,
-        max_wait: Duration,
+        bytes: i32,
         network: &dyn Network,
     ) -> Result<Fetched> {
         let asked = FetchPartition::default()
@@ -326,18 +327,16 @@ impl Node {
             .with_fetch_offset(from)
             .with_last_fetched_epoch(-1)
             .with_log_start_offset(-1)
-            .with_partition_max_bytes(FETCH_BYTES);
+            .with_partition_max_bytes(bytes);
         let asked = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
         let request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(millis(max_wait))
+            .with_max_wait_ms(0)
             .with_min_bytes(1)
-            .with_max_bytes(FETCH_BYTES)
+            .with_max_bytes(bytes)
             .with_session_epoch(-1)
             .with_topics(vec![asked]);
-        let timeout = self.timeout.saturating_add(max_wait);
-        self.stay_logged_in(network)?;
-        let answer = self.channel.call(&request, 12, bounded::FETCH, network, timeout)?;
+        let answer = self.call(&request, 12, bounded::FETCH, network)?;
         if answer.error_code != 0 {
             return Err(self.error(answer.error_code, "reading back what was shipped"));
         }

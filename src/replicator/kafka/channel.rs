@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -59,6 +61,8 @@ asks! {
 pub(super) struct Channel {
     connection: Box<dyn Connection>,
     secure: bool,
+    /// An answer did not come in time.
+    late: Arc<AtomicBool>,
     /// Something was read.
     heard: bool,
     /// `host:port`, for errors.
@@ -81,16 +85,18 @@ pub(super) struct Awaited {
 }
 
 impl Channel {
-    /// `secure` says whether the connection has TLS.
+    /// `secure` says whether the connection has TLS; `late` is set when an answer takes too long.
     pub(super) fn new(
         connection: Box<dyn Connection>,
         secure: bool,
         address: String,
         client_id: &str,
+        late: Arc<AtomicBool>,
     ) -> Channel {
         Channel {
             connection,
             secure,
+            late,
             heard: false,
             address,
             client_id: StrBytes::from_string(client_id.to_owned()),
@@ -186,6 +192,7 @@ impl Channel {
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     if network.now().saturating_sub(waited_from) >= timeout {
+                        self.late.store(true, Ordering::Relaxed);
                         return Err(self.broke("it took nothing of a request in time"));
                     }
                 }
@@ -210,7 +217,10 @@ impl Channel {
     ) -> Result<Bytes> {
         match self.try_receive(awaited, network, timeout)? {
             Some(bytes) => Ok(bytes),
-            None => Err(self.broke("no answer came in time")),
+            None => {
+                self.late.store(true, Ordering::Relaxed);
+                Err(self.broke("no answer came in time"))
+            }
         }
     }
 

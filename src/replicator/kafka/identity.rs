@@ -117,6 +117,13 @@ impl Identity {
         }
     }
 
+    /// How many of these offsets are shipped: those in a gap are not.
+    pub(super) fn shipped(&self, from: Offset, to: Offset) -> i64 {
+        let gap =
+            self.before.map_or(0, |(_, end)| (to.min(self.era.anchor) - from.max(end)).max(0));
+        (to - from - gap).max(0)
+    }
+
     /// Begins a new epoch: what lies below `end` is accounted for before anything from `anchor` on
     /// is sent. Whether there was one left.
     pub(super) fn begin_epoch(&mut self, end: Offset, anchor: Offset) -> bool {
@@ -249,6 +256,9 @@ mod tests {
             [one.skip(at(149)), one.skip(at(150)), one.skip(at(165))],
             [at(149), at(160), at(165)]
         );
+        let shipped = |from, to| one.shipped(at(from), at(to));
+        assert_eq!([shipped(140, 150), shipped(140, 160), shipped(140, 170)], [10, 10, 20]);
+        assert_eq!([shipped(155, 170), shipped(150, 155), shipped(170, 165)], [10, 0, 0]);
         assert_eq!(one.era_of(at(149)).epoch, 0);
         assert_eq!(one.era_of(at(160)).sequence(at(160)), 0);
         assert_eq!((one.era_end(at(149)), one.era_end(at(160))), (Some(at(150)), None));

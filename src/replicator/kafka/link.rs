@@ -6,8 +6,11 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::super::patience::Patience;
 use super::super::upstream::{Source, UpstreamStatus};
 use super::calls::{Node, Produced, Topic};
 use super::channel::Awaited;
@@ -30,7 +33,7 @@ const TRIES: u32 = 3;
 const THROTTLE_MAX: Duration = Duration::from_secs(60);
 
 /// What is remembered of a link over its connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     /// One past the highest offset that this process has sent or found upstream.
     pub(super) sent: Option<Offset>,
@@ -43,10 +46,57 @@ pub(super) struct Memory {
     /// The sequences from here on are refused for no reason that can be seen.
     pub(super) unexplained: Option<(Offset, u32)>,
     throttled_until: Duration,
+    /// An answer did not come in time, or a connection; since the last look.
+    pub(super) late: Arc<AtomicBool>,
+    pub(super) unreached: bool,
+    /// How long they are waited for.
+    pub(super) answers: Patience,
+    pub(super) connections: Patience,
+    /// When the connection was begun that is open.
+    pub(super) begun: Duration,
     pub(super) status: UpstreamStatus,
 }
 
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory {
+            sent: None,
+            split: None,
+            refused: None,
+            renew: false,
+            unexplained: None,
+            throttled_until: Duration::ZERO,
+            late: Arc::default(),
+            unreached: false,
+            answers: Patience::with_answers(),
+            connections: Patience::with_connections(),
+            begun: Duration::ZERO,
+            status: UpstreamStatus::default(),
+        }
+    }
+}
+
 impl Memory {
+    /// A call failed. Where it waited in vain, the next one waits longer.
+    pub(super) fn failed(&mut self) {
+        if self.late.swap(false, Ordering::Relaxed) {
+            self.answers.ran_out();
+        }
+        if std::mem::take(&mut self.unreached) {
+            self.connections.ran_out();
+        }
+    }
+
+    /// A link was opened, at this time.
+    pub(super) fn opened(&mut self, now: Duration, settings: &Settings) {
+        // A server that could not be asked before another one could says nothing of the link.
+        self.late.store(false, Ordering::Relaxed);
+        self.unreached = false;
+        let took = now.saturating_sub(self.begun);
+        self.answers.answered(took, settings.request_timeout);
+        self.connections.answered(took, settings.connect_timeout);
+    }
+
     /// For how long the broker wants nothing.
     pub(super) fn throttled(&self, network: &dyn Network) -> Duration {
         match self.throttled_until {
@@ -180,12 +230,13 @@ impl Link {
     /// Waits until everything on its way is answered.
     fn settle(&mut self, with: &mut With<'_, '_>) -> Result<()> {
         while !self.in_flight.is_empty() {
-            self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent())?;
+            self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent(with))?;
         }
         Ok(())
     }
 
-    fn silent(&self) -> Error {
+    fn silent(&self, with: &With<'_, '_>) -> Error {
+        with.memory.late.store(true, Ordering::Relaxed);
         Error::upstream(self.node.channel.at("no answer to a batch came in time"))
     }
 
@@ -199,7 +250,7 @@ impl Link {
             let until = self.until(&pending, end, with);
             let window = if self.known && !self.blind { WINDOW } else { 1 };
             while self.in_flight.len() >= window {
-                self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent())?;
+                self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent(with))?;
             }
             if self.node.login_is_due(&*with.network) {
                 self.settle(with)?;

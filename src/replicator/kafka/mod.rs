@@ -91,6 +91,10 @@ impl KafkaUpstream {
 
     /// How long a connection may take to open (10 s unless set; a TLS handshake as long again), and
     /// a broker to answer (30 s).
+    ///
+    /// What runs out is given twice as long the next time, up to 4 and 32 times as long, and less
+    /// again once the link is quick: over one of 2 KB a second a batch takes minutes, and would be
+    /// sent for ever.
     #[must_use]
     pub fn timeouts(mut self, connect: Duration, request: Duration) -> KafkaUpstream {
         (self.settings.connect_timeout, self.settings.request_timeout) = (connect, request);
@@ -181,7 +185,7 @@ impl KafkaUpstream {
             memory: &mut self.memory,
             source,
         };
-        call(link, &mut with)
+        call(link, &mut with).inspect_err(|_| self.memory.failed())
     }
 }
 
@@ -195,8 +199,10 @@ impl Upstream for KafkaUpstream {
             source,
         };
         let opened = open::open(self.due, &mut with).inspect_err(|_| {
+            self.memory.failed();
             self.due = self.due.wrapping_add(1);
         })?;
+        self.memory.opened(self.network.now(), &self.settings);
         self.settings.batch_bytes_max =
             opened.batch_bytes_max.unwrap_or(self.settings.batch_bytes_max);
         self.memory.status.in_flight = 0;

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::oldest;
@@ -37,21 +38,28 @@ pub(super) struct Opened {
 fn reach(host: &str, port: u16, with: &mut With<'_, '_>) -> Result<Channel> {
     let address = format!("{host}:{port}");
     let settings = with.settings;
-    let timeout = settings.connect_timeout;
+    let timeout = with.memory.connections.of(settings.connect_timeout);
+    with.memory.begun = with.network.now();
     let connection = with
         .network
         .connect(host, port, timeout)
-        .map_err(|error| Error::upstream(format!("cannot reach broker {address}: {error}")))?;
-    let connection = match &settings.tls {
-        Some(tls) => tls.secure(connection, host, &address, &*with.network, timeout)?,
-        None => connection,
+        .map_err(|error| Error::upstream(format!("cannot reach broker {address}: {error}")));
+    let connection = match (connection, &settings.tls) {
+        (Ok(connection), Some(tls)) => {
+            tls.secure(connection, host, &address, &*with.network, timeout)
+        }
+        (connection, _) => connection,
     };
-    Ok(Channel::new(connection, settings.tls.is_some(), address, &settings.client_id))
+    let connection = connection.inspect_err(|_| {
+        with.memory.unreached |= with.network.now().saturating_sub(with.memory.begun) >= timeout;
+    })?;
+    let late = Arc::clone(&with.memory.late);
+    Ok(Channel::new(connection, settings.tls.is_some(), address, &settings.client_id, late))
 }
 
 /// Learns what the broker offers, and tells it who this is.
 fn greet(mut channel: Channel, with: &mut With<'_, '_>) -> Result<Node> {
-    let timeout = with.settings.request_timeout;
+    let timeout = with.memory.answers.of(with.settings.request_timeout);
     channel.negotiate(&*with.network, timeout)?;
     let mut node = Node { channel, timeout, login: None };
     if let Some(sasl) = &with.settings.sasl {

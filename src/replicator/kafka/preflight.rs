@@ -8,6 +8,19 @@ use std::collections::BTreeMap;
 /// Records of a time before this one were stamped by a clock that was not set: 2020.
 const CLOCK_SET_MS: i64 = 1_577_836_800_000;
 
+/// The settings that are looked at, a topic's and a broker's: all of them would be tens of
+/// kilobytes at each connect.
+pub(super) const NAMES: [&str; 8] = [
+    "cleanup.policy",
+    "compression.type",
+    "max.message.bytes",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.difference.max.ms",
+    "message.timestamp.type",
+    "producer.id.expiration.ms",
+    "retention.ms",
+];
+
 /// The times that matter, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {

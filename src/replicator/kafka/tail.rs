@@ -3,12 +3,15 @@
 //! Floor 6. A Fetch returns what lies below the high watermark only: what is found there is safe.
 //! Batches are stored upstream as they were sent, with the producer id and sequence in them.
 
-use std::time::Duration;
-
 use super::identity::{Finding, Known, judge};
 use super::link::{Link, With};
 use super::open::begin_anew;
 use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, RecordBatch, Result, Resume};
+
+/// How much is read back at once, of a tail, and to see its last batch; one whole batch always
+/// comes.
+const TAIL_BYTES: i32 = 1 << 20;
+const LAST_BYTES: i32 = 16 << 10;
 
 /// What a walk over the tail came to.
 enum Walked {
@@ -31,13 +34,23 @@ enum Walked {
 fn walk(
     link: &mut Link,
     with: &mut With<'_, '_>,
+    visit: impl FnMut(&RecordBatch, &mut With<'_, '_>) -> Result<()>,
+) -> Result<Walked> {
+    walk_from(link.identity.upstream.max(0), TAIL_BYTES, link, with, visit)
+}
+
+/// The same from another offset, so many bytes at a time.
+fn walk_from(
+    mut at: i64,
+    bytes: i32,
+    link: &mut Link,
+    with: &mut With<'_, '_>,
     mut visit: impl FnMut(&RecordBatch, &mut With<'_, '_>) -> Result<()>,
 ) -> Result<Walked> {
     let (name, partition) = (link.topic.name.clone(), link.partition);
-    let mut at = link.identity.upstream.max(0);
     let mut walked = Walked::Whole;
     loop {
-        let fetched = link.node.fetch(&name, partition, at, Duration::ZERO, &*with.network);
+        let fetched = link.node.fetch(&name, partition, at, bytes, &*with.network);
         let fetched = match fetched {
             Ok(fetched) => fetched,
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
@@ -243,7 +256,11 @@ pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
     let identity = link.identity.clone();
     let near = link.next;
     let mut safe: Option<(Offset, i64)> = None;
-    let walked = walk(link, with, |batch, _| {
+    // The last of them stands so far up at least, and is what it is about: what lies before it does
+    // not have to come back over the link.
+    let last = identity.shipped(link.acknowledged, near) - 1;
+    let at = identity.upstream.max(0).saturating_add(last.max(0));
+    let walked = walk_from(at, LAST_BYTES, link, with, |batch, _| {
         if let Finding::Has(next) = judge(&identity, Some(known_by(batch)), near) {
             safe = Some((identity.skip(next), batch.next_offset().get()));
         }
