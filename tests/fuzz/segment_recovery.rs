@@ -234,7 +234,6 @@ fn edited(sample: &Sample, change: &mut Change, input: &mut Input<'_>, anywhere:
     let places = places(sample, change);
     let place = places[input.below(places.len())];
     let Some(batch) = change.bytes.get_mut(place.start..place.end) else { return };
-    let (base, last): ([u8; 8], [u8; 4]) = (oracle::number(batch, 0), oracle::number(batch, 23));
     let from = input.below(batch.len());
     let most = usize::from(input.byte() % 32);
     let new = input.bytes(most);
@@ -243,8 +242,10 @@ fn edited(sample: &Sample, change: &mut Change, input: &mut Input<'_>, anywhere:
     if anywhere {
         change.overlaps = true;
     } else {
-        batch[..8].copy_from_slice(&base);
-        batch[23..27].copy_from_slice(&last);
+        // Those of the log: an earlier change may have hit them.
+        let last = i32::try_from(place.next - place.first - 1).unwrap();
+        batch[..8].copy_from_slice(&place.first.to_be_bytes());
+        batch[23..27].copy_from_slice(&last.to_be_bytes());
     }
     oracle::mend(batch, Some(&sample.id));
     change.forged = true;
