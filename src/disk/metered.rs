@@ -284,6 +284,10 @@ impl Storage for Metered {
         self.storage.device_bytes_written(dir)
     }
 
+    fn hardware(&self, dir: &Path) -> Option<u64> {
+        self.storage.hardware(dir)
+    }
+
     fn residence(&self, dir: &Path) -> Option<Residence> {
         self.storage.residence(dir)
     }

@@ -288,6 +288,14 @@ impl fmt::Debug for Log {
     }
 }
 
+impl Log {
+    /// A number for the device it lies on, as [`Storage`](crate::sys::Storage) has it.
+    #[cfg(feature = "replicator")]
+    pub(crate) fn hardware(&self) -> Option<u64> {
+        self.inner.env.storage.hardware(&self.inner.env.dir)
+    }
+}
+
 impl Inner {
     pub(crate) fn log_start_offset(&self) -> Offset {
         Offset::new(self.log_start.load(Ordering::Acquire))

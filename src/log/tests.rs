@@ -168,6 +168,10 @@ impl Storage for Scripted {
     fn now_mono(&self) -> Duration {
         OsStorage.now_mono()
     }
+    fn hardware(&self, dir: &Path) -> Option<u64> {
+        OsStorage.hardware(dir)
+    }
+
     fn residence(&self, dir: &Path) -> Option<Residence> {
         OsStorage.residence(dir)
     }

@@ -101,6 +101,13 @@ impl<'a> Source<'a> {
         self.log
     }
 
+    /// A number for the device that the log lies on and the board it is in, as their makers name
+    /// them: by it a copy of the disk is told from the disk. `None` where nothing is known.
+    #[must_use]
+    pub fn hardware(&self) -> Option<u64> {
+        self.log.hardware()
+    }
+
     /// The first offset it still has.
     #[must_use]
     pub fn log_start(&self) -> Offset {

@@ -14,6 +14,50 @@ pub(super) fn tearing(dir: &Path) -> Option<&'static str> {
     look(&entry(dir)?, LAYERS_MAX)
 }
 
+/// A number for the device and the board, by what their makers call them: a card has an id, a disk
+/// a serial number, and so have the boards that tell it to everybody. A copy of what is on the
+/// device does not take it along.
+pub(super) fn hardware(dir: &Path) -> Option<u64> {
+    let mut names = Vec::new();
+    if let Some(entry) = entry(dir) {
+        name_device(&entry, LAYERS_MAX, &mut names);
+    }
+    names.extend(read_name(Path::new("/sys/firmware/devicetree/base/serial-number")));
+    number_of(&names)
+}
+
+/// FNV-1a: two devices that share a number are no worse off than without one.
+fn number_of(names: &[Vec<u8>]) -> Option<u64> {
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let bytes = names.iter().flat_map(|name| name.iter().chain([&0]));
+    (!names.is_empty()).then(|| bytes.fold(0xcbf2_9ce4_8422_2325, hash))
+}
+
+/// A card's id, a disk's world-wide id or serial number: the first that is there.
+fn name_device(entry: &Path, layers: u32, names: &mut Vec<Vec<u8>>) {
+    let Ok(place) = fs::canonicalize(entry) else { return };
+    for disk in [Some(&*place), place.parent()].into_iter().flatten() {
+        for name in ["device/cid", "wwid", "device/wwid", "device/serial", "serial"] {
+            if let Some(name) = read_name(&disk.join(name)) {
+                return names.push(name);
+            }
+        }
+    }
+    let (Some(layers), Ok(below)) = (layers.checked_sub(1), fs::read_dir(place.join("slaves")))
+    else {
+        return;
+    };
+    let mut below: Vec<_> = below.flatten().map(|slave| slave.path()).collect();
+    below.sort();
+    below.iter().for_each(|slave| name_device(slave, layers, names));
+}
+
+fn read_name(path: &Path) -> Option<Vec<u8>> {
+    let name = fs::read(path).ok()?;
+    let name = name.trim_ascii();
+    (!name.is_empty()).then(|| name.to_vec())
+}
+
 /// What was written to the device since the kernel started. The row is that of the partition, or of
 /// the mapper, that the directory lies on: what others write beside it on the disk does not count.
 pub(super) fn bytes_written(dir: &Path) -> Option<u64> {
@@ -62,7 +106,9 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::{LAYERS_MAX, bytes_written, entry, look, written_in};
+    use super::{
+        LAYERS_MAX, bytes_written, entry, hardware, look, name_device, number_of, written_in,
+    };
 
     #[test]
     fn cards_and_sticks_are_known_also_behind_partitions_and_mappers() {
@@ -94,6 +140,38 @@ mod tests {
         assert_eq!(found("pci/ata1/block/sdb"), None);
         assert_eq!(found("virtual/dm-1"), None, "a loop of mappers ends");
         assert_eq!(found("nothing"), None);
+    }
+
+    #[test]
+    fn a_device_is_known_by_its_makers_name_also_behind_partitions_and_mappers() {
+        let tmp = tempfile::tempdir().unwrap();
+        let root = tmp.path();
+        let disk = |path: &str, name: &str, value: &str| {
+            let file = root.join(path).join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, value).unwrap();
+        };
+        disk("mmc0/mmcblk0", "device/cid", "1b534d45\n");
+        disk("mmc0/mmcblk0", "device/serial", "0x1234\n");
+        disk("mmc1/mmcblk1", "device/cid", "1b534d46\n");
+        disk("virtio/vda", "serial", "\n");
+        fs::create_dir(root.join("mmc0/mmcblk0/mmcblk0p2")).unwrap();
+        fs::create_dir_all(root.join("virtual/dm-0/slaves")).unwrap();
+        symlink(root.join("mmc0/mmcblk0/mmcblk0p2"), root.join("virtual/dm-0/slaves/a")).unwrap();
+        symlink(root.join("virtual/dm-0"), root.join("virtual/dm-0/slaves/b")).unwrap();
+        let names = |path: &str| {
+            let mut names = Vec::new();
+            name_device(&root.join(path), LAYERS_MAX, &mut names);
+            names
+        };
+        let card = [b"1b534d45".to_vec()];
+        assert_eq!(names("mmc0/mmcblk0"), card);
+        assert_eq!(names("mmc0/mmcblk0/mmcblk0p2"), card);
+        assert_eq!(names("virtual/dm-0")[0], card[0], "and a loop of mappers ends");
+        assert_eq!(names("virtio/vda"), Vec::<Vec<u8>>::new());
+        assert_eq!(number_of(&[]), None);
+        assert_ne!(number_of(&names("mmc0/mmcblk0")), number_of(&names("mmc1/mmcblk1")));
+        assert_eq!(hardware(root), hardware(&root.join("mmc0")), "it stays the same");
     }
 
     #[test]

@@ -159,6 +159,10 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     /// directory lies on; `None` where unknown.
     #[allow(dead_code, reason = "for the wear that is not the store's own")]
     fn device_bytes_written(&self, dir: &Path) -> Option<u64>;
+    /// A number for the device that the directory lies on and for the board, by what their makers
+    /// call them; `None` where nothing is known of either.
+    #[allow(dead_code, reason = "for the replicator, which may be left out")]
+    fn hardware(&self, dir: &Path) -> Option<u64>;
     /// `None` where the system cannot tell.
     fn residence(&self, dir: &Path) -> Option<Residence>;
     /// Wall clock, to a few milliseconds; may jump both ways and start in 1970.

@@ -159,6 +159,16 @@ impl Storage for OsStorage {
     }
 
     #[cfg(target_os = "linux")]
+    fn hardware(&self, dir: &Path) -> Option<u64> {
+        super::device::hardware(dir)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn hardware(&self, _dir: &Path) -> Option<u64> {
+        None
+    }
+
+    #[cfg(target_os = "linux")]
     fn residence(&self, dir: &Path) -> Option<Residence> {
         super::unix::residence(dir)
     }

@@ -9,7 +9,7 @@ RECOVERY=(src/disk/checkpoint.rs src/disk/slot.rs src/disk/state.rs src/log/flus
 SEGMENT=(src/disk/segment.rs src/disk/active.rs src/disk/walk.rs src/disk/set.rs)
 CODEC=('src/codec/*.rs')
 # The tests that come near them; more only take longer to build.
-NEAR=(archive bad compat crash crash_states files follow forks log replicator retention simulation store)
+NEAR=(bad compat crash crash_states files forks log replicator retention simulation store)
 
 needs() { # COMMAND CRATE
   command -v "$1" >/dev/null || die "needs $1: cargo install $2 --locked"
@@ -35,14 +35,12 @@ mutants() { # [K/N [MINUTES [OPTION...]]], the program's options
   [[ -z $unexplained ]] || die "survivors that tests/campaign/mutants/survivors.md does not explain: $unexplained"
 }
 
-# Lines and branches that the library's tests and those near it take, of the files above.
+# Lines and branches that the whole suite takes, of the files above.
 coverage() {
   needs cargo-llvm-cov cargo-llvm-cov
-  local files near
-  near=$(printf -- '--test %s ' "${NEAR[@]}")
+  local files
   rustup component add llvm-tools --toolchain nightly >/dev/null 2>&1 || true
-  # shellcheck disable=SC2086
-  cargo +nightly llvm-cov --branch --all-features --lib --examples $near --json --summary-only \
+  cargo +nightly llvm-cov --branch --all-features --json --summary-only \
     --output-path "$scratch/coverage.json"
   for files in src/codec/ src/log/recover.rs src/log/rewrite.rs src/log/scan.rs src/log/identify.rs \
     src/log/inspect.rs src/log/chain.rs src/log/open.rs src/disk/aside.rs src/disk/checkpoint.rs \

@@ -15,22 +15,22 @@ use crate::fake::{Action, Fault, When};
 use crate::ships::{HOUR, assert_once, disk, fill, options, value, values};
 use crate::world::World;
 
-fn world(seed: u64) -> World {
+pub(crate) fn world(seed: u64) -> World {
     let world = World::new(1, seed);
     world.state().cluster.create_topic("t", 1, &[]);
     world
 }
 
-fn open(disk: &Disk) -> Log {
+pub(crate) fn open(disk: &Disk) -> Log {
     options().open_on(disk, "/log").unwrap()
 }
 
-fn drain(world: &World, log: &Log, upstream: KafkaUpstream) -> ReplicatorStatus {
+pub(crate) fn drain(world: &World, log: &Log, upstream: KafkaUpstream) -> ReplicatorStatus {
     let mut turns = world.ship(log, upstream);
     world.drain(&mut turns, HOUR)
 }
 
-fn found(world: &World) -> Vec<Vec<u8>> {
+pub(crate) fn found(world: &World) -> Vec<Vec<u8>> {
     let rows = world.state().cluster.records("t", 0);
     rows.into_iter().map(|row| row.value.unwrap_or_default()).collect()
 }

@@ -46,6 +46,7 @@
 )]
 
 mod bad;
+mod copies;
 mod fake;
 mod fake_tests;
 mod lasts;

@@ -11,7 +11,7 @@ use crate::Offset;
 /// Sequences go on at 0 behind 2^31 - 1.
 const SEQUENCES: i64 = 1 << 31;
 /// The first byte of what is kept.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The highest epoch of a producer id; behind it comes a new id.
 const EPOCH_MAX: i16 = i16::MAX;
 /// The longest name of a cluster that is kept; Kafka's have 22 bytes.
@@ -53,6 +53,8 @@ pub(super) struct Identity {
     pub(super) before: Option<(Era, Offset)>,
     /// Upstream's offset behind the last batch that was acknowledged; where a search begins.
     pub(super) upstream: i64,
+    /// The device it was made on; 0 where nothing was known of it.
+    pub(super) hardware: u64,
 }
 
 impl Identity {
@@ -69,6 +71,7 @@ impl Identity {
         }
         out.extend_from_slice(&end.get().to_be_bytes());
         out.extend_from_slice(&self.upstream.to_be_bytes());
+        out.extend_from_slice(&self.hardware.to_be_bytes());
         let cluster = self.cluster.as_bytes();
         out.extend_from_slice(cluster.get(..CLUSTER_BYTES_MAX).unwrap_or(cluster));
         out
@@ -85,15 +88,21 @@ impl Identity {
         let before = take_era(&mut rest)?;
         let end = Offset::new(i64::from_be_bytes(take(&mut rest)?));
         let upstream = i64::from_be_bytes(take(&mut rest)?);
+        let hardware = u64::from_be_bytes(take(&mut rest)?);
         let cluster = std::str::from_utf8(rest).ok()?.to_owned();
         let before = (before.epoch >= 0).then_some((before, end));
-        Some(Identity { cluster, topic, partition, producer, era, before, upstream })
+        Some(Identity { cluster, topic, partition, producer, era, before, upstream, hardware })
     }
 
     /// Whether it belongs to this partition of this topic, and not to another one of its name.
     pub(super) fn is_of(&self, cluster: &str, topic: Uuid, partition: i32) -> bool {
         let kept = cluster.get(..CLUSTER_BYTES_MAX).unwrap_or(cluster);
         self.cluster == kept && self.topic == topic && self.partition == partition
+    }
+
+    /// Whether it was made on another device than this one, as far as both are known.
+    pub(super) fn is_copied(&self, hardware: u64) -> bool {
+        self.hardware != hardware && self.hardware != 0 && hardware != 0
     }
 
     /// The era an offset is shipped in.
@@ -209,6 +218,7 @@ mod tests {
             era: Era { epoch: 0, anchor: at(100) },
             before: None,
             upstream: 77,
+            hardware: 11,
         }
     }
 

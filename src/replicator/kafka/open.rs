@@ -147,9 +147,24 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
     };
     with.memory.renew = false;
     let mut link = Link::new(node, topic, partition, identity);
-    let resume = resume(&mut link, with)?;
+    let hardware = with.source.hardware().unwrap_or(0);
+    let resume = match tail::copied(&mut link, hardware, with)? {
+        Some(resume) => resume,
+        None => resume(&mut link, with)?,
+    };
     (link.next, link.acknowledged) = (resume.from, resume.acknowledged);
-    let resume = make_sure(&mut link, resume, with)?;
+    let mut resume = make_sure(&mut link, resume, with)?;
+    if link.identity.is_copied(hardware) {
+        if link.blind {
+            let in_doubt = with.source.durable() - with.source.committed();
+            with.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
+        }
+        // Under the old id the other device may go on.
+        resume = begin_anew(&mut link, resume.from, with)?;
+    } else if hardware != 0 {
+        link.identity.hardware = hardware;
+    }
+    (link.next, link.acknowledged) = (resume.from, resume.acknowledged);
     with.memory.sent = Some(with.memory.sent.map_or(resume.from, |sent| sent.max(resume.from)));
     Ok(Opened { link, resume, batch_bytes_max })
 }
@@ -224,6 +239,7 @@ fn fresh(
         era: Era { epoch, anchor },
         before: None,
         upstream,
+        hardware: with.source.hardware().unwrap_or(0),
     };
     with.source.keep(&identity.encode())?;
     Ok(identity)
@@ -335,7 +351,9 @@ fn make_sure(link: &mut Link, resume: Resume, with: &mut With<'_, '_>) -> Result
     }
     let deadline = with.network.now().saturating_add(with.settings.request_timeout);
     while link.acknowledged < resume.from {
-        tail::confirm(link, with)?;
+        if let Some(differs) = tail::confirm(link, with)? {
+            return tail::apart(link, differs, with);
+        }
         if link.acknowledged < resume.from {
             if with.network.now() >= deadline {
                 let text = "the replicas have not taken what was stored: see min.insync.replicas";

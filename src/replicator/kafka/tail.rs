@@ -173,11 +173,29 @@ pub(super) fn beyond(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> 
             with.memory.status.maybe_doubled += (with.source.durable() - committed).unsigned_abs();
             begin_anew(link, committed.max(with.source.log_start()), with)
         }
-        (Some(differs), _) => {
-            with.memory.status.identity_shared += 1;
-            begin_anew(link, differs, with)
-        }
+        (Some(differs), _) => apart(link, differs, with),
     }
+}
+
+/// The identity was made on another device: this disk was copied from its, or moved. Before
+/// anything is shipped, what stands upstream is compared; `None` where nothing is of another log.
+pub(super) fn copied(
+    link: &mut Link,
+    hardware: u64,
+    with: &mut With<'_, '_>,
+) -> Result<Option<Resume>> {
+    if !link.identity.is_copied(hardware) {
+        return Ok(None);
+    }
+    let differs = compare(link, with)?.0;
+    differs.map(|differs| apart(link, differs, with)).transpose()
+}
+
+/// Goes on under an identity of its own, from the first offset at which another device shipped
+/// something else under this one.
+pub(super) fn apart(link: &mut Link, differs: Offset, with: &mut With<'_, '_>) -> Result<Resume> {
+    with.memory.status.identity_shared += 1;
+    begin_anew(link, differs.max(with.source.committed()), with)
 }
 
 /// Another device ships under this one's identity: behind the last record that both have, this one
@@ -185,8 +203,7 @@ pub(super) fn beyond(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> 
 pub(super) fn shared(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume> {
     let committed = with.source.committed();
     let (differs, _) = compare(link, with)?;
-    with.memory.status.identity_shared += 1;
-    begin_anew(link, differs.unwrap_or(committed).max(committed), with)
+    apart(link, differs.unwrap_or(committed), with)
 }
 
 /// Compares what stands upstream under our id with the log: the first offset that holds something
@@ -251,17 +268,22 @@ fn first_difference(
 }
 
 /// Looks below the high watermark for what was stored before this link was opened, and takes it
-/// for acknowledged.
-pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
+/// for acknowledged, unless it is of another log: then from which offset on.
+pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<Option<Offset>> {
     let identity = link.identity.clone();
-    let near = link.next;
+    let (near, acknowledged) = (link.next, link.acknowledged);
+    let mut differs = None;
     let mut safe: Option<(Offset, i64)> = None;
     // The last of them stands so far up at least, and is what it is about: what lies before it does
     // not have to come back over the link.
     let last = identity.shipped(link.acknowledged, near) - 1;
     let at = identity.upstream.max(0).saturating_add(last.max(0));
-    let walked = walk_from(at, LAST_BYTES, link, with, |batch, _| {
+    let walked = walk_from(at, LAST_BYTES, link, with, |batch, with| {
         if let Finding::Has(next) = judge(&identity, Some(known_by(batch)), near) {
+            if next > acknowledged && differs.is_none() {
+                let first = Offset::new(next.get() - batch.len() as i64);
+                differs = first_difference(batch, first, with)?;
+            }
             safe = Some((identity.skip(next), batch.next_offset().get()));
         }
         Ok(())
@@ -272,10 +294,14 @@ pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<()> {
         with.memory.status.delivery = Delivery::AtLeastOnce;
         safe = Some((near, link.identity.upstream));
     }
+    if differs.is_some() {
+        // Then everything is compared: where it begins to differ may lie before.
+        return Ok(compare(link, with)?.0.or(differs));
+    }
     if let Some((below, upstream)) = safe.filter(|(below, _)| *below > link.acknowledged) {
         link.identity.upstream = upstream;
         with.memory.status.upstream_offset = Some(upstream - 1);
         link.acknowledge(below.min(near), with);
     }
-    Ok(())
+    Ok(None)
 }

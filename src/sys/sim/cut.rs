@@ -143,6 +143,7 @@ impl State {
             unwritten: (0, 0),
             unwritten_told: 0,
             deleted: self.deleted.clone(),
+            hardware: self.hardware,
         }
     }
 

@@ -59,6 +59,7 @@ impl Disk {
             maps_fail: false,
             unmappable: false,
             locks: Default::default(),
+            hardware: None,
             unwritten: (0, 0),
             unwritten_told: 0,
             deleted: Default::default(),
@@ -208,6 +209,11 @@ impl Disk {
     /// Says whether the wall clock was set by a source of time.
     pub fn set_clock_synchronised(&self, on: bool) {
         self.state().clocks.synchronised = on;
+    }
+
+    /// The number of the device, by which a copy of what is on it is told from it; none at first.
+    pub fn set_hardware(&self, number: Option<u64>) {
+        self.state().hardware = number;
     }
 
     /// What a file holds, read past the watch and the faults.

@@ -182,6 +182,7 @@ pub(super) struct State {
     /// Up to which of these somebody who synced the whole filesystem was told.
     pub(super) unwritten_told: u64,
     pub(super) deleted: VecDeque<Arc<Content>>,
+    pub(super) hardware: Option<u64>,
 }
 
 impl State {

@@ -288,6 +288,10 @@ impl Storage for Disk {
         Some((state.synced_before + state.synced_pages) * PAGE as u64)
     }
 
+    fn hardware(&self, _dir: &Path) -> Option<u64> {
+        self.state().hardware
+    }
+
     fn residence(&self, dir: &Path) -> Option<Residence> {
         let (state, fault) = self.call(CallKind::Look, dir);
         fault.ok()?;
