@@ -7,6 +7,9 @@
 //!
 //! Run: `cargo run --release --features replicator --example store_and_forward -- --outages`
 //!
+//! With `--kafka HOST:PORT --topic NAME`, and built with `--features kafka`, it ships to a real
+//! Kafka instead, and reads what arrived there with a small reader of its own.
+//!
 //! Kill it with `kill -9` at any moment and start it again: it goes on behind the last record, and
 //! the proof covers all runs. `--verify` repeats the proof alone; `--help` lists the rest.
 //!
@@ -31,6 +34,9 @@
 
 #[path = "store_and_forward/args.rs"]
 mod args;
+#[cfg(feature = "kafka")]
+#[path = "store_and_forward/kafka/mod.rs"]
+mod kafka;
 #[path = "store_and_forward/outages.rs"]
 mod outages;
 #[path = "store_and_forward/proof.rs"]
@@ -48,6 +54,7 @@ use std::time::{Duration, Instant};
 
 use forebay::{
     FlushPolicy, LinkState, Log, LogUpstream, RecoveryReport, Replicator, ReplicatorOptions,
+    Upstream,
 };
 
 use args::{Args, USAGE};
@@ -58,6 +65,7 @@ use telemetry::Telemetry;
 /// A line that is longer becomes several records: a record has to fit into a batch.
 const LINE_BYTES_MAX: u64 = 512 << 10;
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const HINT_AFTER: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let args = match Args::parse(std::env::args_os().skip(1)) {
@@ -71,6 +79,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    #[cfg(not(feature = "kafka"))]
+    if args.kafka.is_some() {
+        eprintln!("store_and_forward: --kafka needs a build with it: cargo run --features kafka");
+        return ExitCode::from(2);
+    }
     match if args.verify { verify(&args) } else { run(&args) } {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
@@ -86,6 +99,13 @@ fn main() -> ExitCode {
 
 /// Only the proof, on what is there; records that still wait at the source are no failure.
 fn verify(args: &Args) -> Result<bool, Box<dyn Error>> {
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &args.kafka {
+        if !args.edge().is_dir() {
+            return Err(format!("there is no {}", args.edge().display()).into());
+        }
+        return kafka::verify(kafka, &Log::open(args.edge())?);
+    }
     if !args.upstream().is_dir() {
         return Err(format!("there is no {}", args.upstream().display()).into());
     }
@@ -105,33 +125,54 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let (dir, found) = (args.edge(), found(log.recovery()));
     say(format_args!("edge: {}, {found}; next counter {}", dir.display(), chain.counter));
 
-    let link = Outages::new(LogUpstream::new(args.upstream()), args.outages);
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &args.kafka {
+        let forward = |name: &str, upstream| forward(args, &log, chain, name, upstream);
+        let holds = kafka::run(kafka, &log, forward)?;
+        log.close()?;
+        return Ok(holds);
+    }
+    forward(args, &log, chain, UPLINK, LogUpstream::new(args.upstream()))?;
+    let upstream = Log::open(args.upstream())?;
+    let proof = Proof::read(&upstream, Some(&log))?;
+    say(&proof);
+    log.close()?;
+    Ok(proof.holds() && proof.waiting() == 0)
+}
+
+/// Stores, and ships to this upstream, until everything is there.
+fn forward(
+    args: &Args,
+    log: &Log,
+    chain: Chain,
+    name: &str,
+    upstream: impl Upstream + 'static,
+) -> Result<(), Box<dyn Error>> {
+    let link = Outages::new(upstream, args.outages);
     let outages = link.counts();
     let options =
         ReplicatorOptions::new().backoff(Duration::from_millis(50), Duration::from_secs(1));
-    let replicator = Replicator::start(&log, UPLINK, link, options)?;
+    let replicator = Replicator::start(log, name, link, options)?;
 
     let telemetry = Telemetry::new();
     announce(args, &telemetry);
     let (done, until_done) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(|| show_progress(&log, &replicator, &outages, until_done));
+        scope.spawn(|| show_progress(log, &replicator, &outages, until_done));
         // Dropped at the end, also by an error: then the last line is shown.
         let _done = done;
-        feed(args, &log, chain, telemetry)?;
+        feed(args, log, chain, telemetry)?;
         log.flush()?;
+        if !replicator.wait_until(log.log_end_offset(), HINT_AFTER)? {
+            say("not all is upstream yet: wait, or stop this; the next run ships what is stored");
+        }
         while !replicator.wait_until(log.log_end_offset(), Duration::from_secs(1))? {}
         Ok::<(), Box<dyn Error>>(())
     })?;
     let reconnects = replicator.status().connects.saturating_sub(1);
     replicator.stop()?;
     say(format_args!("link: {outages}; {reconnects} reconnects"));
-
-    let upstream = Log::open(args.upstream())?;
-    let proof = Proof::read(&upstream, Some(&log))?;
-    say(&proof);
-    log.close()?;
-    Ok(proof.holds() && proof.waiting() == 0)
+    Ok(())
 }
 
 /// What a run before left, as far as it matters.

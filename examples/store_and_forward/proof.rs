@@ -269,7 +269,7 @@ impl fmt::Display for Proof {
 }
 
 /// A number with its word, or the words for zero.
-struct Count(u64, &'static str, &'static str);
+pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str, pub(crate) &'static str);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -281,7 +281,7 @@ impl fmt::Display for Count {
 }
 
 /// The records of a log, one by one and owned.
-struct Stream {
+pub(crate) struct Stream {
     /// `None` after an error that is not passed by.
     reader: Option<Reader>,
     batch: VecDeque<Result<Arrived>>,
@@ -289,16 +289,16 @@ struct Stream {
 
 /// A record with everything that is compared.
 #[derive(Debug, PartialEq, Eq)]
-struct Arrived {
-    offset: Offset,
-    timestamp: Timestamp,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
+pub(crate) struct Arrived {
+    pub(crate) offset: Offset,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Stream {
-    fn new(log: &Log, from: OffsetSpec) -> Result<Stream> {
+    pub(crate) fn new(log: &Log, from: OffsetSpec) -> Result<Stream> {
         Ok(Stream { reader: Some(log.reader(from)?), batch: VecDeque::new() })
     }
 
@@ -342,7 +342,7 @@ impl Arrived {
     }
 
     /// The chain behind this record, as it says itself; `None` if it was not written here.
-    fn chain(&self) -> Option<Chain> {
+    pub(crate) fn chain(&self) -> Option<Chain> {
         let counter: u64 = std::str::from_utf8(self.key.as_deref()?).ok()?.parse().ok()?;
         let (name, mark) = self.headers.first()?;
         let mark = std::str::from_utf8(mark.as_deref()?).ok()?;

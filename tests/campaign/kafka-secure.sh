@@ -1,12 +1,13 @@
 # Listeners with TLS and passwords for the brokers of kafka.sh: sourced by tests/campaign/run, which
 # has set $scratch and die. Needs keytool, which comes with Java, and openssl.
 #
-# After kafka_secure a new node has three more ports: +4 SASL without TLS, +5 TLS, +6 SASL in TLS.
+# After kafka_secure a new node has four more ports: +4 SASL without TLS, +5 TLS, +6 SASL in TLS, +7
+# TLS for clients with a certificate only.
 # SASL is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER (unsigned tokens), for the user
 # `device` with the password `device-secret`. In $scratch/tls: ca.pem, which issued all of them;
-# broker, for localhost and 127.0.0.1; client, which the broker asks for and does without; each with
-# NAME.pem and NAME.key; other-ca.pem, which issued none. KAFKA_EXPIRED=1: the broker's certificate
-# ended yesterday.
+# broker, for localhost and 127.0.0.1; client, which the broker asks for and, but for +7, does
+# without; each with NAME.pem and NAME.key; other-ca.pem, which issued none. KAFKA_EXPIRED=1: the
+# broker's certificate ended yesterday. KAFKA_REAUTH_MS: how long a login lasts, if not for ever.
 
 kafka_secured= # set: nodes that are made have these listeners
 
@@ -50,8 +51,9 @@ tls_issue() { # DIR NAME COMMON-NAME ARGUMENT...
     -ext SAN=dns:localhost,ip:127.0.0.1 "${@:4}" >"$dir/$name.pem"
   tls_tool -importcert -noprompt -alias ca -file "$dir/ca.pem" -keystore "$store"
   tls_tool -importcert -noprompt -alias "$name" -file "$dir/$name.pem" -keystore "$store"
+  # Java leaves the public part out of a key, which others need.
   openssl pkcs12 -in "$store" -passin pass:forebay-test -nodes -nocerts 2>/dev/null |
-    openssl pkey >"$dir/$name.key"
+    openssl ec 2>/dev/null | openssl pkey >"$dir/$name.key"
 }
 
 # The listeners of a node that is being made, behind those it has.
@@ -60,11 +62,11 @@ kafka_secure_node() { # NODE DIR
   all=$(sed -n 's/^listeners=//p' "$dir/server.properties" | tail -n 1)
   told=$(sed -n 's/^advertised.listeners=//p' "$dir/server.properties" | tail -n 1)
   name=SASL://$host:$(kafka_port "$node" 4),TLS://$host:$(kafka_port "$node" 5)
-  name+=,SASLTLS://$host:$(kafka_port "$node" 6)
+  name+=,SASLTLS://$host:$(kafka_port "$node" 6),MTLS://$host:$(kafka_port "$node" 7)
   map=$(sed -n '/^listener.security/p' "$dir/server.properties" | tail -n 1)
   kafka_set "$dir" "listeners=$all,$name" "advertised.listeners=$told,$name" \
-    "$map,SASL:SASL_PLAINTEXT,TLS:SSL,SASLTLS:SASL_SSL"
-  for name in tls sasltls; do
+    "$map,SASL:SASL_PLAINTEXT,TLS:SSL,SASLTLS:SASL_SSL,MTLS:SSL"
+  for name in tls sasltls mtls; do
     kafka_set "$dir" "listener.name.$name.ssl.keystore.location=$tls/broker.p12" \
       "listener.name.$name.ssl.keystore.password=forebay-test" \
       "listener.name.$name.ssl.key.password=forebay-test" \
@@ -72,6 +74,11 @@ kafka_secure_node() { # NODE DIR
       "listener.name.$name.ssl.truststore.password=forebay-test" \
       "listener.name.$name.ssl.client.auth=requested"
   done
+  kafka_set "$dir" listener.name.mtls.ssl.client.auth=required
+  if [[ -n ${KAFKA_REAUTH_MS:-} ]]; then
+    kafka_set "$dir" "listener.name.sasl.connections.max.reauth.ms=$KAFKA_REAUTH_MS" \
+      "listener.name.sasltls.connections.max.reauth.ms=$KAFKA_REAUTH_MS"
+  fi
   local security=org.apache.kafka.common.security user='user_device="device-secret"'
   local oauth=$security.oauthbearer.OAuthBearerLoginModule
   local claim='unsecuredLoginStringClaim_sub="broker"'

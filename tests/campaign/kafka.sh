@@ -66,7 +66,7 @@ kafka_node() {
   local plain link told control
   shift 2
   if ((nodes > 1)); then dir=$scratch/broker-$node insync=2; fi
-  for which in 0 1 2 3 4 5 6; do
+  for which in 0 1 2 3 4 5 6 7; do
     port=$(kafka_port "$node" $which)
     if (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then die "port $port is in use: KAFKA_PORT"; fi
   done

@@ -270,6 +270,37 @@ fn what_cannot_be_done_is_said() {
     }
 }
 
+#[test]
+fn options_of_a_kafka_that_do_not_fit_are_said_before_anything_is_done() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (wrong, said) in [
+        ("--topic t", "--topic goes with --kafka HOST:PORT"),
+        ("--kafka h:1", "--kafka needs --topic NAME"),
+        ("--kafka", "--kafka needs a value"),
+        ("--kafka h:1 --topic a/b", "make a topic"),
+        ("--kafka h:1 --topic t --partition x", "--partition \"x\" is not a number"),
+        ("--kafka h:1 --topic t --partition 3000000000", "--partition is too large"),
+        ("--kafka h:1 --topic t --ca absent.pem", "--ca absent.pem: No such file"),
+        ("--kafka h:1 --topic t --cert /etc/hostname", "--cert and --key go together"),
+        ("--kafka h:1 --topic t --key /tmp", "--key /tmp: it is no file"),
+        ("--kafka h:1 --topic t --user u", "go with --sasl MECHANISM"),
+        ("--kafka h:1 --topic t --sasl GSSAPI", "is none of PLAIN, SCRAM-SHA-256"),
+        ("--kafka h:1 --topic t --sasl plain", "--sasl PLAIN needs --user NAME"),
+        ("--kafka h:1 --topic t --sasl PLAIN --user u", "needs --password-file FILE, or"),
+        (
+            "--kafka h:1 --topic t --sasl PLAIN --user u --password-file /dev/null",
+            "--password-file /dev/null: it is no file",
+        ),
+    ] {
+        let words: Vec<_> = wrong.split(' ').collect();
+        let found = finish(start(tmp.path(), &words, Stdio::null()));
+        assert_eq!(found.status.code(), Some(2), "{wrong}");
+        let first = text(&found.stderr).lines().next().unwrap_or_default().to_owned();
+        assert!(first.contains(said), "{wrong}: {first}");
+    }
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0, "nothing is created");
+}
+
 const PAYLOADS: [&[u8]; 4] = [b"21.5 C", b"", b"\xff\x00", b"21.5 C"];
 const LIMIT: Duration = Duration::from_secs(120);
 

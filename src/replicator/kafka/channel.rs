@@ -333,7 +333,9 @@ impl Channel {
     }
 
     fn too_old(&self, what: &str) -> Error {
-        let text = self.at(format!("it does not offer {what}: Kafka 2.8 or later is needed"));
+        let text = self.at(format!(
+            "it does not offer {what}: Kafka 2.8 or later is needed, at a port for clients"
+        ));
         Error::new(ErrorKind::UpstreamRejected, text)
     }
 }

@@ -148,7 +148,10 @@ impl Login<'_> {
             return Ok(());
         }
         let enabled: Vec<&str> = answer.mechanisms.iter().map(|one| one.as_str()).collect();
-        let what = format!("{}; it takes {}", self.sasl.mechanism(), enabled.join(", "));
+        let what = match enabled.is_empty() {
+            true => self.sasl.mechanism().to_owned(),
+            false => format!("{}; it takes {}", self.sasl.mechanism(), enabled.join(", ")),
+        };
         Err(codes::error(answer.error_code, self.channel.at(what)))
     }
 
@@ -178,8 +181,11 @@ impl Login<'_> {
         let why: String = why.chars().filter(|letter| !letter.is_control()).take(400).collect();
         match self.say(vec![1]) {
             Err(error) if error.kind() == ErrorKind::UpstreamRejected => {
-                let text = format!("{}; the broker says {why}", error.what_failed());
-                Err(Error::new(ErrorKind::UpstreamRejected, text))
+                let failed = error.what_failed();
+                match failed.contains(&why) {
+                    true => Err(error),
+                    false => Err(self.refused(&format!("{failed}; the broker says {why}"))),
+                }
             }
             Err(error) => Err(error),
             Ok(_) => Err(self.refused(&format!("the token is refused: {why}"))),

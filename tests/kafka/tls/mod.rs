@@ -76,6 +76,17 @@ fn sec1(key: &str) -> String {
     format!("-----BEGIN EC PRIVATE KEY-----\n{text}\n-----END EC PRIVATE KEY-----\n")
 }
 
+/// The same in PKCS#8 without its public part, as Java keeps it.
+fn without_public(key: &str) -> String {
+    let key = rcgen::KeyPair::from_pem(key).unwrap().serialize_der();
+    // The version, the algorithm and the curve; the secret.
+    let (kind, secret) = (&key[3..27], &key[34..68]);
+    let inner = [&[0x04, 39, 0x30, 37, 0x02, 1, 1][..], secret].concat();
+    let whole = [&[0x30, 65][..], kind, &inner].concat();
+    assert!(secret.starts_with(&[0x04, 32]) && kind.starts_with(&[0x02, 1, 0]));
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(&whole))
+}
+
 fn base64(bytes: &[u8]) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(bytes)
@@ -195,12 +206,14 @@ fn a_certificate_of_the_device_that_is_refused_is_told_with_what_to_do() {
         std::fs::write(&paths[1], &pair.key).unwrap();
     };
     let mixed = Pair { key: ours.device().key, ..ours.device() };
+    let half = Pair { key: without_public(&ours.device().key), ..ours.device() };
     let absent = Pair { certificate: String::new(), ..ours.device() };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         for (what, pair, told) in [
             ("by another", Some(other.device()), &["does not trust the authority"][..]),
             ("one that ended", Some(ended.clone()), &["has expired: renew it"]),
             ("another key", Some(mixed.clone()), &["key is not the one", "device.key"]),
+            ("half a key", Some(half.clone()), &["openssl ec", "device.key"]),
             ("an empty file", Some(absent.clone()), &["device.pem: has no certificate"]),
             ("none", None, &["asks for a certificate of this device", "Tls::client_files"]),
         ] {

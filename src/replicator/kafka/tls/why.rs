@@ -46,6 +46,11 @@ pub(super) fn of_client(error: &rustls::Error) -> String {
             "this device's key is not the one of its certificate (which comes first in its file)"
                 .to_owned()
         }
+        // rustls has no better word where a key is none of those it takes.
+        rustls::Error::General(_) => "this device's key is not understood: RSA of 2048 bits or \
+             more, ECDSA on P-256 or P-384, and Ed25519 are; an EC key without its public part, as \
+             keytool has it, becomes whole by: openssl ec -in KEY -out NEW"
+            .to_owned(),
         error => format!("this device's certificate or key is not understood: {error}"),
     }
 }
