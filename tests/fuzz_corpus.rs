@@ -91,6 +91,24 @@ fn a_consumer_is_not_synced_after_a_failed_flush() {
     run("operations", "by name", &[0x10, 1, 0, 7, 14, 0, 3, 8]);
 }
 
+/// I12: a file behind the end, which begins before a damaged segment ends, was none of the log's at
+/// the first open, and its last segment at the next.
+fn a_file_that_is_none_of_the_logs_behind_damage_stays_none() {
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap());
+        digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect()
+    };
+    let name = "by name";
+    run(
+        "segment_recovery",
+        name,
+        &bytes(
+            "f724f740ffffffffffffffffffffffffffffffffffffffffffffffffffff07ffffffff\
+        ffff080808080808080855080808080808ff2b0007ca",
+        ),
+    );
+}
+
 /// Every seed made of a real log's files holds. With `FOREBAY_FUZZ_SEEDS` they are written into
 /// that directory, below the names of their targets.
 fn seeds_of_real_files_hold() {
@@ -118,7 +136,7 @@ fn main() {
         assert!(past > 20, "{target}: {past} inputs get behind the first check");
         println!("test {target} ... ok, {past} inputs behind the first check");
     }
-    let named: [(&str, fn()); 3] = [
+    let named: [(&str, fn()); 4] = [
         (
             "a_time_index_of_another_interval_leads_past_no_record",
             a_time_index_of_another_interval_leads_past_no_record,
@@ -126,6 +144,10 @@ fn main() {
         (
             "a_consumer_is_not_synced_after_a_failed_flush",
             a_consumer_is_not_synced_after_a_failed_flush,
+        ),
+        (
+            "a_file_that_is_none_of_the_logs_behind_damage_stays_none",
+            a_file_that_is_none_of_the_logs_behind_damage_stays_none,
         ),
         ("seeds_of_real_files_hold", seeds_of_real_files_hold),
     ];

@@ -101,16 +101,20 @@ pub(super) fn begins_whole(env: &Env, base: Offset) -> bool {
     matches!(walker.next(&data, &env.seal), Ok(Step::Batch(_)))
 }
 
-/// Whether the batches of a segment go beyond where the next one begins. Its index leaves little of
-/// it to be read.
+/// Whether the batches of a segment go beyond where the next one begins, also behind damage. Its
+/// index leaves little of it to be read.
 pub(super) fn reaches_over(env: &Env, base: Offset, next: Offset) -> bool {
     let end = || -> Result<Offset> {
         let data = SegmentData::open_sealed(env, base)?;
         let (position, offset) = data.floor(env, next)?;
         let mut walker = Walker::new(position, offset, Gaps::Refused);
-        while walker.next_offset() <= next
-            && let Step::Batch(_) = walker.next(&data, &env.seal)?
-        {}
+        while walker.next_offset() <= next {
+            match walker.next(&data, &env.seal)? {
+                Step::Batch(_) => {}
+                Step::Damage(_) if walker.resync(&data, &env.seal, Offset::MAX)?.is_some() => {}
+                _ => break,
+            }
+        }
         Ok(walker.next_offset())
     };
     end().is_ok_and(|end| end > next)
