@@ -232,6 +232,23 @@ uplink_speed() { # [VERSION] [MEGABYTES]
   done
 }
 
+# A backlog of a gigabyte is caught up with in bounded memory: 8 MB over what an open log has.
+uplink_backlog() { # [VERSION] [MEGABYTES]
+  local megabytes=${2:-1024} batch said over
+  kafka_fetch "${1:-4.3.1}"
+  rig_build speed
+  kafka_start
+  for batch in 1 200; do
+    "$rig/speed" fill "$ram/$batch" --records $((megabytes * 1024)) --bytes 1024 --batch $batch
+    kafka_topic backlog-$batch
+    said=$("$rig/speed" ship "$ram/$batch" --to "$kafka_address" --topic backlog-$batch)
+    echo "uplink-backlog: Kafka $kafka_version: batches of $batch KiB: $said"
+    over=$(sed 's/.* \([0-9]*\) KiB over idle.*/\1/' <<<"$said")
+    ((over <= 8192)) || die "$over KiB over idle: 8192 are allowed"
+    rm -rf "${ram:?}/$batch"
+  done
+}
+
 median() { printf '%s\n' "$@" | sort -g | sed -n "$((($# + 1) / 2))p"; }
 
 uplink_ratio() { # BYTES JAVA ONE MANY
