@@ -232,6 +232,12 @@ kafka_topic() {
     --topic "$1" --partitions 1 --config retention.ms=-1 "${@:2}" >/dev/null
 }
 
+# kafka_alter TOPIC KEY=VALUE
+kafka_alter() {
+  kafka_tool kafka.admin.ConfigCommand --bootstrap-server "$kafka_address" --alter \
+    --entity-type topics --entity-name "$1" --add-config "$2" >/dev/null
+}
+
 # kafka_offsets TOPIC: the first offset and the end of its one partition.
 kafka_offsets() {
   local tried at found

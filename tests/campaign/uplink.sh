@@ -125,6 +125,46 @@ uplink_expired() { # [VERSION]
   uplink_holds uplink-expired "${1:-4.3.1}" expired --rest-ms 6000 --lag-max 500
 }
 
+# Devices whose clocks are wrong, or whose records are old: nothing is shipped that would be deleted
+# or refused, it is said which setting to change, and once that is done all arrives, untouched.
+# Then a broker that forgets, for what it holds is old, who it has it from.
+uplink_traps() { # [VERSION]
+  local records=2000 broker_kills=0 cuts=0 device_kills=8 day=86400 links nodes
+  uplink_begin "${1:-4.3.1}" "" producer.id.expiration.ms=3000 \
+    producer.id.expiration.check.interval.ms=1000
+  uplink_trap "2 days old" $((-2 * day)) 'days old and the topic.s retention.ms' \
+    retention.ms=$((day * 1000)) message.timestamp.type=LogAppendTime
+  uplink_trap "of a clock at 1970" "-$(date +%s)" 'clock that was not set' \
+    retention.ms=$((day * 1000)) message.timestamp.type=LogAppendTime
+  uplink_trap "2 hours ahead" 7200 'INVALID_TIMESTAMP' \
+    message.timestamp.after.max.ms=3600000 message.timestamp.after.max.ms=86400000
+  records=6000
+  kafka_topic forgotten
+  uplink_holds "uplink-traps: 2 days old, kept for ever" "${1:-4.3.1}" forgotten --rest-ms 6000 \
+    --lag-max 500 --clock-s $((-2 * day))
+}
+
+uplink_trap() { # NAME SECONDS WORDS SETTING MENDED
+  local topic=${1// /-} waited device
+  kafka_topic "$topic"
+  kafka_alter "$topic" "$4"
+  timeout 300 "$rig/device" "$ram/$topic" --to "$kafka_address" --topic "$topic" \
+    --records "$records" --lag-max "$records" --clock-s "$2" >"$scratch/trap" &
+  device=$!
+  for ((waited = 0; waited < 300; waited++)); do
+    if grep -q "^error .*$3" "$scratch/trap"; then break; fi
+    sleep 0.1
+  done
+  grep -m 1 "^error .*$3" "$scratch/trap" || { tail -n 3 "$scratch/trap"; die "$1: not told of"; }
+  # It stays so however often it is tried.
+  sleep 3
+  [[ $(kafka_offsets "$topic") == "0 0 " ]] || die "$1: records were shipped all the same"
+  kafka_alter "$topic" "$5"
+  wait $device || { tail -n 3 "$scratch/trap"; die "$1: not shipped though it was mended"; }
+  uplink_count "$topic" || { cat "$scratch/counted"; die "$1: not every record arrived"; }
+  echo "uplink-traps: Kafka $kafka_version: $1, then $5: $(tail -n 1 "$scratch/counted")"
+}
+
 # A broker that has less than it acknowledged: its data of an earlier day are put back.
 uplink_lost() { # [VERSION]
   local records broker_kills cuts device_kills links nodes data=$scratch/broker/data
@@ -189,6 +229,23 @@ uplink_speed() { # [VERSION] [MEGABYTES]
     rm -rf "$ram/one" "$ram/many"
     uplink_ratio "$bytes" "$(median "${java[@]}")" "$(median "${one[@]}")" \
       "$(median "${many[@]}")"
+  done
+}
+
+# A backlog of a gigabyte is caught up with in bounded memory: 8 MB over what an open log has.
+uplink_backlog() { # [VERSION] [MEGABYTES]
+  local megabytes=${2:-1024} batch said over
+  kafka_fetch "${1:-4.3.1}"
+  rig_build speed
+  kafka_start
+  for batch in 1 200; do
+    "$rig/speed" fill "$ram/$batch" --records $((megabytes * 1024)) --bytes 1024 --batch $batch
+    kafka_topic backlog-$batch
+    said=$("$rig/speed" ship "$ram/$batch" --to "$kafka_address" --topic backlog-$batch)
+    echo "uplink-backlog: Kafka $kafka_version: batches of $batch KiB: $said"
+    over=$(sed 's/.* \([0-9]*\) KiB over idle.*/\1/' <<<"$said")
+    ((over <= 8192)) || die "$over KiB over idle: 8192 are allowed"
+    rm -rf "${ram:?}/$batch"
   done
 }
 

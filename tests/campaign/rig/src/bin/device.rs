@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! device DIR --to HOST:PORT,... --topic TOPIC --records N [--pace N] [--lag-max N]
-//!        [--long-every N] [--asks] [--forgetful]
+//!        [--long-every N] [--asks] [--forgetful] [--clock-s N]
 //! ```
 
 use std::sync::Arc;
@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         asks: words.has("asks"),
         allowed: Arc::default(),
         forgetful: words.has("forgetful"),
+        clock_s: words.number("clock-s", 0)?,
     };
     let upstream = KafkaUpstream::new(words.text("to")?, words.text("topic")?)
         .timeouts(Duration::from_secs(2), Duration::from_secs(3));

@@ -4,6 +4,7 @@
 //! uplink DIR --nodes NODE-DIR,... --links LISTEN=BROKER,... --topic TOPIC --records N
 //!        [--broker-kills N] [--cuts N] [--device-kills N] [--seed N] [--leader PROGRAM]
 //!        [--rest-ms N] [--partition DIR] [--long-every N] [--lag-max N] [--forgetful]
+//!        [--clock-s N]
 //! ```
 //!
 //! The device's log is DIR. The last line says what was done; exit status 1 if the device got
@@ -40,9 +41,13 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         leader: words.text("leader").ok().map(Into::into),
     };
     let mut device = vec!["--asks".to_owned(), "--to".to_owned(), to.join(",")];
-    for (name, without) in
-        [("topic", ""), ("records", "20000"), ("long-every", "256"), ("lag-max", "4000")]
-    {
+    for (name, without) in [
+        ("topic", ""),
+        ("records", "20000"),
+        ("long-every", "256"),
+        ("lag-max", "4000"),
+        ("clock-s", "0"),
+    ] {
         let value = words.text(name).unwrap_or(without);
         device.extend([format!("--{name}"), value.to_owned()]);
     }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use forebay::{
-    ConsumerOptions, FlushPolicy, Log, Offset, OffsetSpec, Replicator, ReplicatorOptions, Result,
-    Visibility,
+    ConsumerOptions, FlushPolicy, Log, NewRecord, Offset, OffsetSpec, Replicator,
+    ReplicatorOptions, Result, Timestamp, Visibility,
 };
 
 use super::told::Told;
@@ -32,6 +32,8 @@ pub struct Device {
     pub allowed: Arc<AtomicU64>,
     /// Throws away what the uplink has kept beside its progress: the counter-proof.
     pub forgetful: bool,
+    /// Seconds that its clock is ahead; behind, if negative.
+    pub clock_s: i64,
 }
 
 impl Device {
@@ -87,7 +89,11 @@ impl Device {
                 continue;
             }
             let end = (number + records_of_batch(number)).min(self.records);
-            log.append_batch((number..end).map(|number| value(number, self.long_every)))?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let time = Timestamp::from_millis(now.as_millis() as i64 + 1000 * self.clock_s);
+            let values: Vec<_> =
+                (number..end).map(|number| value(number, self.long_every)).collect();
+            log.append_batch(values.iter().map(|value| NewRecord::new(value).timestamp(time)))?;
             number = end;
         }
         Ok(())
