@@ -16,6 +16,8 @@ use crate::log::batch::{Compression, RecordBatch};
 use crate::sys::Pinned;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::offset::Offset;
+use crate::words::record::NewRecord;
+use crate::words::time::Timestamp;
 
 /// Who sends a batch, and as which of its batches: by this a Kafka broker knows a batch again that
 /// was sent twice.
@@ -104,6 +106,42 @@ impl RecordBatch {
             }
             _ => encode(batches, offsets, stamp, out),
         }
+    }
+
+    /// Puts one record, which need be in no log, into `out` as a batch that a Kafka broker takes
+    /// from a producer. A record without a time of its own gets none.
+    ///
+    /// # Errors
+    /// [`RecordTooLarge`](ErrorKind::RecordTooLarge) beyond 2 GiB.
+    ///
+    /// # Examples
+    /// ```
+    /// use forebay::{NewRecord, ProducerStamp, RecordBatch};
+    /// let mut out = Vec::new();
+    /// let record = NewRecord::new("nothing was measured");
+    /// RecordBatch::produce_record(&record, ProducerStamp::new(4000, 1, 0), &mut out)?;
+    /// let (sent, _) = RecordBatch::split_first(&out)?.expect("it is whole");
+    /// assert_eq!((sent.producer_epoch(), sent.len()), (1, 1));
+    /// # Ok::<(), forebay::Error>(())
+    /// ```
+    pub fn produce_record(
+        record: &NewRecord<'_>,
+        stamp: ProducerStamp,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut encoder = BatchEncoder::begin(out, i32::MAX as usize - LENGTH_PREFIX_BYTES);
+        encoder
+            .push(record, Timestamp::from_millis(NO_TIMESTAMP))
+            .map_err(|_| Error::new(ErrorKind::RecordTooLarge, "the record has more than 2 GiB"))?;
+        let timestamp = record.timestamp.map_or(NO_TIMESTAMP, Timestamp::millis);
+        encoder.finish_with(stamp.on(BatchHeader {
+            last_offset_delta: 0,
+            base_timestamp: timestamp,
+            max_timestamp: timestamp,
+            count: 1,
+            ..BatchHeader::UNSTAMPED
+        }));
+        Ok(())
     }
 
     /// The batch at the front of what a broker sent, and the bytes behind it; `None` if it is cut

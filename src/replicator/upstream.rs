@@ -139,7 +139,8 @@ impl<'a> Source<'a> {
     /// then.
     pub fn keep(&mut self, bytes: &[u8]) -> Result<()> {
         self.noted = None;
-        let committed = self.consumer.committed();
+        // What was deleted meanwhile cannot be committed to; the records behind it can.
+        let committed = self.consumer.committed().max(self.log_start());
         let below = self.acknowledged.take().map_or(committed, |below| below.max(committed));
         self.consumer.commit_with(below, bytes)?;
         self.consumer.sync()

@@ -28,10 +28,10 @@
 //! | R18 | link gone for 1 s, 10 min, 3 days | `times::a_link_that_is_gone_for_days_...` |
 //! | R19 | slow, long and lossy links | `slow`, two |
 //! | R20 | killed between answer and commit | `ships::kills_and_power_cuts_...`; `campaign` |
-//! | R21 | power cut, commit older than the log | `ships::kills_and_power_cuts_...` |
+//! | R21 | power cut, commit older than the log | `power`, at every call to the disk |
 //! | R22 | the log lost its end | `lasts::a_log_that_lost_its_end_...` |
 //! | R24 | disk full, link down | `rows::a_full_disk_...`, `rows::a_full_log_...` |
-//! | R25 | retention passed the committed offset | `lasts::a_gap_is_counted_...` |
+//! | R25 | retention passed the committed offset | `gaps`; `lasts::a_gap_is_counted_...` |
 //! | R26 | clock jumps in the backoff | `times::a_wall_clock_that_jumps_...` |
 //! | R27 | two that ship as one | `lasts::a_copied_disk_...` |
 //! | R28 | damaged batch, not shipped yet | `rows::a_damaged_batch_...` |
@@ -49,9 +49,11 @@ mod bad;
 mod copies;
 mod fake;
 mod fake_tests;
+mod gaps;
 mod lasts;
 mod logins;
 mod pipe;
+mod power;
 mod rows;
 mod ships;
 mod slow;

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) tried: u64,
     /// The device's wall clock is ahead by so much.
     pub(crate) wall_ahead_ms: i64,
+    /// The device has power: without it nothing that it does reaches anybody.
+    pub(crate) powered: bool,
     /// The link, unless it is as fast as can be.
     pub(crate) pipe: Option<Pipe>,
 }
@@ -50,6 +52,7 @@ impl World {
             nameless: Vec::new(),
             tried: 0,
             wall_ahead_ms: 0,
+            powered: true,
             pipe: None,
         })))
     }
@@ -89,6 +92,10 @@ impl World {
         self.state().nameless.clear();
     }
 
+    pub(crate) fn power(&self, on: bool) {
+        self.state().powered = on;
+    }
+
     /// Lets time pass in which nobody does anything.
     pub(crate) fn pass(&self, duration: Duration) {
         let mut state = self.state();
@@ -121,6 +128,9 @@ impl Network for World {
     fn connect(&mut self, host: &str, at: u16, limit: Duration) -> io::Result<Box<dyn Connection>> {
         let mut state = self.state();
         state.tried += 1;
+        if !state.powered {
+            return Err(io::ErrorKind::NetworkDown.into());
+        }
         if let Some(pipe) = &state.pipe {
             let there_and_back = pipe.delay * 2;
             let until = state.now + there_and_back.min(limit);
@@ -170,10 +180,10 @@ struct Wire {
 
 impl Connection for Wire {
     fn write(&mut self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
-        if self.closed {
+        let mut state = self.world.state();
+        if self.closed || !state.powered {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut state = self.world.state();
         if state.pipe.is_some() {
             return state.write(self.id, bytes, timeout);
         }
@@ -192,6 +202,9 @@ impl Connection for Wire {
 
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> io::Result<usize> {
         let mut state = self.world.state();
+        if !state.powered {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let deadline = state.now + timeout;
         loop {
             let now = state.now;

@@ -10,8 +10,9 @@ use crate::Offset;
 
 /// Sequences go on at 0 behind 2^31 - 1.
 const SEQUENCES: i64 = 1 << 31;
-/// The first byte of what is kept.
+/// The first byte of what is kept; the second one where the epoch begins with a marker.
 const FORMAT: u8 = 2;
+const FORMAT_MARKED: u8 = 3;
 /// The highest epoch of a producer id; behind it comes a new id.
 const EPOCH_MAX: i16 = i16::MAX;
 /// The longest name of a cluster that is kept; Kafka's have 22 bytes.
@@ -51,6 +52,8 @@ pub(super) struct Identity {
     /// Until the first acknowledgement of the new epoch: the one before, and where it ends. What
     /// lies between there and the new anchor is not shipped.
     pub(super) before: Option<(Era, Offset)>,
+    /// What stands at the anchor is the marker of a gap, and no record of the log.
+    pub(super) marked: bool,
     /// Upstream's offset behind the last batch that was acknowledged; where a search begins.
     pub(super) upstream: i64,
     /// The device it was made on; 0 where nothing was known of it.
@@ -60,7 +63,7 @@ pub(super) struct Identity {
 impl Identity {
     /// What is kept; at most 255 bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
+        let mut out = vec![if self.marked { FORMAT_MARKED } else { FORMAT }];
         out.extend_from_slice(self.topic.as_bytes());
         out.extend_from_slice(&self.partition.to_be_bytes());
         out.extend_from_slice(&self.producer.to_be_bytes());
@@ -80,7 +83,11 @@ impl Identity {
     /// What was kept; `None` if nothing was, or something else.
     pub(super) fn decode(bytes: &[u8]) -> Option<Identity> {
         let mut rest = bytes;
-        let [FORMAT] = take(&mut rest)? else { return None };
+        let marked = match take(&mut rest)? {
+            [FORMAT] => false,
+            [FORMAT_MARKED] => true,
+            _ => return None,
+        };
         let topic = Uuid::from_bytes(take(&mut rest)?);
         let partition = i32::from_be_bytes(take(&mut rest)?);
         let producer = i64::from_be_bytes(take(&mut rest)?);
@@ -91,7 +98,17 @@ impl Identity {
         let hardware = u64::from_be_bytes(take(&mut rest)?);
         let cluster = std::str::from_utf8(rest).ok()?.to_owned();
         let before = (before.epoch >= 0).then_some((before, end));
-        Some(Identity { cluster, topic, partition, producer, era, before, upstream, hardware })
+        Some(Identity {
+            cluster,
+            topic,
+            partition,
+            producer,
+            era,
+            before,
+            marked,
+            upstream,
+            hardware,
+        })
     }
 
     /// Whether it belongs to this partition of this topic, and not to another one of its name.
@@ -135,17 +152,18 @@ impl Identity {
 
     /// Begins a new epoch: what lies below `end` is accounted for before anything from `anchor` on
     /// is sent. Whether there was one left.
-    pub(super) fn begin_epoch(&mut self, end: Offset, anchor: Offset) -> bool {
-        if self.before.is_some() && end <= self.era.anchor {
-            // Nothing was shipped in this one yet.
-            self.era.anchor = anchor;
-            return true;
-        }
+    ///
+    /// One that was begun before, and of which nothing is known to have arrived, is passed over and
+    /// not begun anew: something may have been sent in it, and arrive yet.
+    pub(super) fn begin_epoch(&mut self, end: Offset, anchor: Offset, marked: bool) -> bool {
         if self.era.epoch == EPOCH_MAX {
             return false;
         }
-        self.before = Some((self.era, end));
+        if self.before.is_none() || end > self.era.anchor {
+            self.before = Some((self.era, end));
+        }
         self.era = Era { epoch: self.era.epoch + 1, anchor };
+        self.marked = marked;
         true
     }
 
@@ -217,6 +235,7 @@ mod tests {
             producer: 4000,
             era: Era { epoch: 0, anchor: at(100) },
             before: None,
+            marked: false,
             upstream: 77,
             hardware: 11,
         }
@@ -226,7 +245,7 @@ mod tests {
     fn what_is_kept_comes_back_and_fits_with_the_committed_offset() {
         let mut kept = identity();
         assert_eq!(Identity::decode(&kept.encode()), Some(kept.clone()));
-        assert!(kept.begin_epoch(at(120), at(130)));
+        assert!(kept.begin_epoch(at(120), at(130), true));
         kept.cluster = "x".repeat(CLUSTER_BYTES_MAX);
         let bytes = kept.encode();
         assert!(bytes.len() <= 255, "{}", bytes.len());
@@ -258,7 +277,7 @@ mod tests {
         assert_eq!(judge(&one, None, at(150)), Finding::Forgotten);
         assert_eq!(judge(&one, known(1, 0), at(150)), Finding::Stranger);
         // Offsets 150 to 159 are missing.
-        assert!(one.begin_epoch(at(150), at(160)));
+        assert!(one.begin_epoch(at(150), at(160), false));
         assert_eq!(judge(&one, known(0, 29), at(140)), Finding::Has(at(130)));
         assert_eq!(judge(&one, known(0, 49), at(150)), Finding::Has(at(150)));
         assert_eq!(judge(&one, known(1, 4), at(160)), Finding::Has(at(165)));
@@ -273,8 +292,10 @@ mod tests {
         assert_eq!(one.era_of(at(160)).sequence(at(160)), 0);
         assert_eq!((one.era_end(at(149)), one.era_end(at(160))), (Some(at(150)), None));
         // Before anything of the new epoch was acknowledged, a wider gap moves its begin.
-        assert!(one.begin_epoch(at(150), at(170)));
-        assert_eq!((one.era.epoch, one.skip(at(150))), (1, at(170)));
+        assert!(one.begin_epoch(at(150), at(170), false));
+        assert_eq!((one.era.epoch, one.skip(at(150))), (2, at(170)));
+        assert_eq!(judge(&one, known(0, 49), at(150)), Finding::Has(at(150)));
+        assert_eq!(judge(&one, known(1, 4), at(150)), Finding::Forgotten);
         one.acknowledged(at(170));
         assert!(one.before.is_some());
         one.acknowledged(at(171));
@@ -286,7 +307,7 @@ mod tests {
     fn behind_the_last_epoch_comes_no_other() {
         let mut one = identity();
         one.era.epoch = EPOCH_MAX;
-        assert!(!one.begin_epoch(at(150), at(160)));
+        assert!(!one.begin_epoch(at(150), at(160), false));
         assert_eq!(one, {
             let mut same = identity();
             same.era.epoch = EPOCH_MAX;

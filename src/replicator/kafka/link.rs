@@ -41,6 +41,8 @@ pub(super) struct Memory {
     split: Option<(Offset, usize)>,
     /// The offset a refusal was about, and how often it came.
     refused: Option<(Offset, u32)>,
+    /// The topic takes no markers of gaps.
+    pub(super) unmarked: bool,
     /// The producer id is of no use any more.
     pub(super) renew: bool,
     /// The sequences from here on are refused for no reason that can be seen.
@@ -63,6 +65,7 @@ impl Default for Memory {
             sent: None,
             split: None,
             refused: None,
+            unmarked: false,
             renew: false,
             unexplained: None,
             throttled_until: Duration::ZERO,
@@ -76,7 +79,20 @@ impl Default for Memory {
     }
 }
 
+impl With<'_, '_> {
+    /// Whether gaps are marked in the topic.
+    pub(super) fn marks_gaps(&self) -> bool {
+        self.settings.mark_gaps && !self.memory.unmarked
+    }
+}
+
 impl Memory {
+    /// So many records are gone before they were shipped.
+    pub(super) fn count_gap(&mut self, records: u64) {
+        self.status.gaps += 1;
+        self.status.gap_records += records;
+    }
+
     /// A call failed. Where it waited in vain, the next one waits longer.
     pub(super) fn failed(&mut self) {
         if self.late.swap(false, Ordering::Relaxed) {
@@ -167,12 +183,17 @@ impl Link {
     /// [`Link::flush`].
     pub(super) fn send(&mut self, batch: &RecordBatch, with: &mut With<'_, '_>) -> Result<()> {
         let begins = self.pending.last().map_or(self.next, RecordBatch::next_offset);
-        if batch.base_offset() > begins {
+        if batch.base_offset() > begins || self.marker_is_due() {
             self.flush(with)?;
             // Deletion may have ended within the batch.
             let first = batch.records().next().transpose()?;
             let to = first.map_or(batch.base_offset(), |record| record.offset());
-            self.pass_gap(to, with)?;
+            let time = first.map(|record| record.timestamp());
+            match self.marker_is_due() && to <= self.next {
+                // In the place of a record that the broker did not take.
+                true => self.put_marker(time, with)?,
+                false => self.pass_gap(to, time, with)?,
+            }
         }
         let stored = batch.as_bytes().len();
         let whole = batch.base_offset() >= self.next && batch.is_producible();
@@ -194,41 +215,8 @@ impl Link {
             && with.memory.split.is_none_or(|(below, _)| self.next >= below)
     }
 
-    /// Offsets that the log does not have: what lies before is accounted for first; then the
-    /// sequence begins anew under the next epoch, which is kept before it is used.
-    fn pass_gap(&mut self, to: Offset, with: &mut With<'_, '_>) -> Result<()> {
-        if self.identity.skip(self.next) >= to {
-            self.next = to;
-            return Ok(());
-        }
-        self.settle(with)?;
-        let status = &mut with.memory.status;
-        status.gaps += 1;
-        status.gap_records += (to - self.next).unsigned_abs();
-        self.begin_epoch(self.next, to, with)
-    }
-
-    /// What is shipped next has another sequence than it would have had: what lies below `end` is
-    /// accounted for, and `anchor` comes next.
-    pub(super) fn begin_epoch(
-        &mut self,
-        end: Offset,
-        anchor: Offset,
-        with: &mut With<'_, '_>,
-    ) -> Result<()> {
-        if !self.identity.begin_epoch(end, anchor) {
-            with.memory.renew = true;
-            return Err(Error::upstream(
-                "all epochs of the producer id are used: a new one is asked",
-            ));
-        }
-        with.source.keep(&self.identity.encode())?;
-        self.next = anchor;
-        Ok(())
-    }
-
     /// Waits until everything on its way is answered.
-    fn settle(&mut self, with: &mut With<'_, '_>) -> Result<()> {
+    pub(super) fn settle(&mut self, with: &mut With<'_, '_>) -> Result<()> {
         while !self.in_flight.is_empty() {
             self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent(with))?;
         }
@@ -290,11 +278,6 @@ impl Link {
         until: Offset,
         with: &mut With<'_, '_>,
     ) -> Result<()> {
-        let throttled = with.memory.throttled(&*with.network);
-        if !throttled.is_zero() {
-            // An answer that came since the last batch was taken asked for it.
-            with.network.sleep(throttled);
-        }
         let era = self.identity.era_of(self.next);
         let stamp = ProducerStamp::new(self.identity.producer, era.epoch, era.sequence(self.next));
         let offsets = self.next..until;
@@ -303,6 +286,22 @@ impl Link {
         let these = batches.get(first..end).unwrap_or_default();
         let mut bytes = Vec::new();
         RecordBatch::produce(these, offsets.clone(), stamp, &mut bytes)?;
+        self.dispatch(bytes, offsets, with)
+    }
+
+    /// Sends a batch that stands for these offsets.
+    pub(super) fn dispatch(
+        &mut self,
+        bytes: Vec<u8>,
+        offsets: Range<Offset>,
+        with: &mut With<'_, '_>,
+    ) -> Result<()> {
+        let throttled = with.memory.throttled(&*with.network);
+        if !throttled.is_zero() {
+            // An answer that came since the last batch was taken asked for it.
+            with.network.sleep(throttled);
+        }
+        let until = offsets.end;
         with.memory.sent = Some(with.memory.sent.map_or(until, |sent| sent.max(until)));
         let awaited = self.node.produce(&self.topic, self.partition, bytes, &*with.network)?;
         self.in_flight.push_back(Flight { awaited, offsets });
@@ -414,7 +413,11 @@ impl Link {
             with.memory.split = Some((below, half));
             return Error::upstream(error.what_failed());
         }
-        match self.give_up(offsets.start, &error, with) {
+        let given_up = match self.give_up_marker(offsets.start, verdict, &error, with) {
+            Some(given_up) => given_up,
+            None => self.give_up(offsets.start, &error, with),
+        };
+        match given_up {
             Ok(()) => Error::upstream(error.what_failed()),
             Err(other) => other,
         }
@@ -456,7 +459,9 @@ impl Link {
         dead.flush()?;
         with.memory.status.refused += 1;
         // What lay before was acknowledged, or will be found to have arrived.
-        self.begin_epoch(offset, Offset::new(offset.get() + 1), with)
+        let marked = with.marks_gaps();
+        let anchor = Offset::new(offset.get() + i64::from(!marked));
+        self.begin_epoch(offset, anchor, marked, with)
     }
 }
 

@@ -9,6 +9,7 @@ mod bounded;
 mod calls;
 mod channel;
 mod codes;
+mod gap;
 mod identity;
 mod link;
 mod network;
@@ -146,6 +147,17 @@ impl KafkaUpstream {
     #[must_use]
     pub fn dead_letter(mut self, log: &Log) -> KafkaUpstream {
         self.settings.dead_letter = Some(log.clone());
+        self
+    }
+
+    /// Marks each gap in the topic: where the log has lost records before they were shipped, or
+    /// one went to the dead-letter log, a record without key and value stands between the ones
+    /// around it. Its headers `forebay.gap.first` and `forebay.gap.next` are the first offset not
+    /// known to have arrived and the first one behind the gap; its time is that of the record
+    /// behind. A topic that takes no such record, as a compacted one, is shipped to without.
+    #[must_use]
+    pub fn mark_gaps(mut self, mark: bool) -> KafkaUpstream {
+        self.settings.mark_gaps = mark;
         self
     }
 

@@ -231,16 +231,25 @@ fn fresh(
 ) -> Result<Identity> {
     let (producer, epoch) = node.new_producer(&*with.network)?;
     let upstream = node.end_offset(&topic.name, partition, false, &*with.network).unwrap_or(0);
-    let identity = Identity {
+    let mut identity = Identity {
         cluster: topic.cluster.clone(),
         topic: topic.id,
         partition,
         producer,
         era: Era { epoch, anchor },
         before: None,
+        marked: false,
         upstream,
         hardware: with.source.hardware().unwrap_or(0),
     };
+    let (committed, log_start) = (with.source.committed(), with.source.log_start());
+    if anchor == log_start && committed < log_start {
+        // What was to come first is gone: as behind every gap, an epoch begins.
+        with.memory.count_gap((log_start - committed).unsigned_abs());
+        let marked = with.marks_gaps();
+        let anchor = Offset::new(anchor.get() - i64::from(marked));
+        identity.begin_epoch(committed, anchor, marked);
+    }
     with.source.keep(&identity.encode())?;
     Ok(identity)
 }
@@ -325,7 +334,9 @@ fn has(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> Result<Resume>
     if stuck.is_some() {
         // It says that it has all before, and refuses what follows: a new epoch has no past.
         with.memory.unexplained = None;
-        link.begin_epoch(next, link.identity.skip(next), with)?;
+        let anchor = link.identity.skip(next);
+        let marked = link.identity.marked && anchor == link.identity.era.anchor;
+        link.begin_epoch(next, anchor, marked, with)?;
     }
     let from = link.identity.skip(next);
     Ok(match next.cmp(&committed) {

@@ -57,6 +57,7 @@ pub(super) struct Settings {
     pub(super) sasl: Option<Sasl>,
     pub(super) create: Option<NewTopic>,
     pub(super) dead_letter: Option<Log>,
+    pub(super) mark_gaps: bool,
     pub(super) follow_new_topic: bool,
     pub(super) accept_expiring: bool,
 }
@@ -77,6 +78,7 @@ impl Settings {
             sasl: None,
             create: None,
             dead_letter: None,
+            mark_gaps: false,
             follow_new_topic: false,
             accept_expiring: false,
         }

@@ -3,6 +3,7 @@
 //! Floor 6. A Fetch returns what lies below the high watermark only: what is found there is safe.
 //! Batches are stored upstream as they were sent, with the producer id and sequence in them.
 
+use super::gap::is_marker;
 use super::identity::{Finding, Known, judge};
 use super::link::{Link, With};
 use super::open::begin_anew;
@@ -122,7 +123,11 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
             Ok(Resume::at(link.identity.skip(next)))
         }
         Finding::Forgotten => {
-            let mut from = committed;
+            // Of an epoch that was begun, and that nothing was acknowledged of, everything.
+            let mut from = match link.identity.before {
+                Some((_, end)) if committed >= end => link.identity.era.anchor,
+                _ => committed,
+            };
             match walked {
                 Walked::Part => with.memory.status.maybe_doubled += in_doubt,
                 Walked::Lost { from_zero, end } => {
@@ -253,6 +258,9 @@ fn first_difference(
     let skipped = usize::try_from(from - first).unwrap_or(0);
     for (at, record) in theirs.records().enumerate().skip(skipped) {
         let Ok(record) = record else { return Ok(None) };
+        if is_marker(&record) {
+            continue;
+        }
         let offset = Offset::new(first.get() + i64::try_from(at).unwrap_or(0));
         let Some(own) = ours.find(|own| own.offset() >= offset) else { return Ok(None) };
         let same = own.offset() == offset
