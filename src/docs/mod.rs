@@ -32,6 +32,11 @@ pub mod kafka {
     #![doc = include_str!("kafka.md")]
 }
 
+#[cfg(feature = "kafka")]
+pub mod uplink {
+    #![doc = include_str!("uplink.md")]
+}
+
 pub mod performance {
     #![doc = include_str!("performance.md")]
 }
