@@ -121,11 +121,12 @@ impl Args {
                 "--verify" => args.verify = true,
                 "--help" => return Ok(None),
                 "--kafka" => kafka = Some(text("--kafka", words.next())?),
-                other if let Some((name, valued)) = OF_KAFKA.iter().find(|of| of.0 == other) => {
+                other => {
+                    let of = OF_KAFKA.iter().find(|of| of.0 == other);
+                    let (name, valued) = of.ok_or_else(|| format!("unknown argument {word:?}"))?;
                     let value = if *valued { following(name, words.next())? } else { "".into() };
                     of_kafka.push((*name, value));
                 }
-                _ => return Err(format!("unknown argument {word:?}")),
             }
         }
         if args.stdin && seconds.is_some() {

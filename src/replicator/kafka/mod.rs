@@ -21,6 +21,7 @@ mod tail;
 mod tls;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::upstream::{Resume, Source, Upstream, UpstreamStatus};
@@ -106,7 +107,7 @@ impl KafkaUpstream {
     /// the way can read, and change, what is shipped. SASL goes on inside it.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> KafkaUpstream {
-        self.settings.tls = Some(tls);
+        self.settings.tls = Some(Arc::new(tls));
         self
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Floor 6.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::calls::NewTopic;
 use super::sasl::Sasl;
-use super::tls::Tls;
+use super::tls::Secure;
 use crate::{Error, ErrorKind, Log, LogId, Result};
 
 /// The port of a bootstrap server that names none.
@@ -53,7 +54,7 @@ pub(super) struct Settings {
     pub(super) merge_bytes: usize,
     /// The largest batch that is sent: what the topic takes, as far as it was read.
     pub(super) batch_bytes_max: usize,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<Arc<dyn Secure>>,
     pub(super) sasl: Option<Sasl>,
     pub(super) create: Option<NewTopic>,
     pub(super) dead_letter: Option<Log>,

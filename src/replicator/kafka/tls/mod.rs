@@ -94,34 +94,6 @@ impl Tls {
         self
     }
 
-    /// Makes a connection to a broker a secure one. Blocks for `timeout` at most.
-    pub(super) fn secure(
-        &self,
-        connection: Box<dyn Connection>,
-        host: &str,
-        address: &str,
-        network: &dyn Network,
-        timeout: Duration,
-    ) -> Result<Box<dyn Connection>> {
-        let name = self.server_name.as_deref().unwrap_or(host);
-        let server = ServerName::try_from(name.to_owned()).map_err(|_| {
-            wrong(format!("'{name}' cannot be in a certificate: use Tls::server_name"))
-        })?;
-        let seconds = u64::try_from(network.wall_millis()).unwrap_or(0) / 1000;
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let config = self.config(now)?;
-        let session = rustls::ClientConnection::new(Arc::new(config), server)
-            .map_err(|error| wrong(format!("TLS cannot be begun: {error}")))?;
-        let mut session = Session::new(connection, session, self.client.is_some());
-        match session.handshake(network, timeout) {
-            Ok(()) => Ok(Box::new(session)),
-            Err(error) => {
-                let text = format!("broker {address}: {error}");
-                Err(Error::new(super::channel::kind_of(&error), text))
-            }
-        }
-    }
-
     /// Reads the files, and judges certificates by this time.
     fn config(&self, now: UnixTime) -> Result<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -154,6 +126,49 @@ impl Tls {
         // What was valid at an earlier connect need not be so any more: every one looks.
         config.resumption = Resumption::disabled();
         Ok(config)
+    }
+}
+
+/// What makes a connection a secure one. A program that never asks for TLS does not get the code of
+/// it: nothing else names [`Tls`] behind this.
+pub(super) trait Secure: fmt::Debug + Send + Sync {
+    /// Makes a connection to a broker a secure one. Blocks for `timeout` at most.
+    fn secure(
+        &self,
+        connection: Box<dyn Connection>,
+        host: &str,
+        address: &str,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<Box<dyn Connection>>;
+}
+
+impl Secure for Tls {
+    fn secure(
+        &self,
+        connection: Box<dyn Connection>,
+        host: &str,
+        address: &str,
+        network: &dyn Network,
+        timeout: Duration,
+    ) -> Result<Box<dyn Connection>> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let server = ServerName::try_from(name.to_owned()).map_err(|_| {
+            wrong(format!("'{name}' cannot be in a certificate: use Tls::server_name"))
+        })?;
+        let seconds = u64::try_from(network.wall_millis()).unwrap_or(0) / 1000;
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let config = self.config(now)?;
+        let session = rustls::ClientConnection::new(Arc::new(config), server)
+            .map_err(|error| wrong(format!("TLS cannot be begun: {error}")))?;
+        let mut session = Session::new(connection, session, self.client.is_some());
+        match session.handshake(network, timeout) {
+            Ok(()) => Ok(Box::new(session)),
+            Err(error) => {
+                let text = format!("broker {address}: {error}");
+                Err(Error::new(super::channel::kind_of(&error), text))
+            }
+        }
     }
 }
 
