@@ -42,6 +42,8 @@ pub(super) struct Driver {
     bytes_per_second: Option<u64>,
     send_at: Duration,
     told_at: Duration,
+    /// One past the highest offset that was sent.
+    sent: Offset,
 }
 
 impl Driver {
@@ -68,6 +70,7 @@ impl Driver {
             bytes_per_second: options.bytes_per_second,
             send_at: Duration::ZERO,
             told_at: Duration::ZERO,
+            sent: Offset::ZERO,
         }
     }
 
@@ -146,7 +149,7 @@ impl Driver {
         if self.is_held() {
             return Ok(());
         }
-        let missed = self.consumer.missed();
+        let (from, missed) = (self.consumer.position(), self.consumer.missed());
         let polled = self.consumer.poll(Duration::ZERO);
         let lost = self.consumer.missed() - missed;
         if lost > 0 {
@@ -170,8 +173,12 @@ impl Driver {
         self.take_in(known, note)?;
         sent?;
         let bytes = batch.as_bytes().len() as u64;
+        let next = batch.next_offset();
+        let resent = (self.sent.min(next) - batch.base_offset().max(from)).max(0).unsigned_abs();
+        self.sent = self.sent.max(next);
         self.note(|status| {
             status.records_sent += batch.len() as u64;
+            status.records_resent += resent;
             status.batches_sent += 1;
             status.bytes_sent += bytes;
         });

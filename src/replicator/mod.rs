@@ -127,6 +127,8 @@ pub struct ReplicatorStatus {
     pub lag_records: u64,
     /// Records handed to the upstream, those sent again included.
     pub records_sent: u64,
+    /// Of these, records that were sent again, for they were not known to have arrived.
+    pub records_resent: u64,
     /// Batches handed to the upstream, those sent again included.
     pub batches_sent: u64,
     /// Bytes handed to the upstream, those sent again included.

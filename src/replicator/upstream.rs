@@ -189,6 +189,19 @@ pub struct UpstreamStatus {
     pub warnings: Vec<String>,
 }
 
+impl UpstreamStatus {
+    /// Where upstream the record of this offset stands, by the sparse map: exactly there if nobody
+    /// else writes to that partition and no gap lies between it and the place before it in the map,
+    /// else near there. `None` if it is older than the map, or not known to have arrived.
+    #[must_use]
+    pub fn upstream_offset_of(&self, offset: Offset) -> Option<i64> {
+        let behind = self.offset_map.partition_point(|(here, _)| *here <= offset);
+        let (here, there) = self.offset_map.get(behind.checked_sub(1)?)?;
+        let place = there.checked_add(offset - *here)?;
+        self.upstream_offset.is_some_and(|last| place <= last).then_some(place)
+    }
+}
+
 /// What is promised of the records that arrive upstream. All of them arrive, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use forebay::{
     Connection, KafkaUpstream, Log, Network, ReplicatorOptions, ReplicatorStatus, ReplicatorTurns,
-    Turn,
+    Turn, Upstream,
 };
 
 use crate::fake::{Action, Cluster, ConnectionId, Delivery};
@@ -72,9 +72,19 @@ impl World {
 
     /// What ships the log there, by this clock.
     pub(crate) fn ship(&self, log: &Log, upstream: KafkaUpstream) -> ReplicatorTurns {
+        self.ship_as("uplink", log, upstream)
+    }
+
+    /// The same under another name.
+    pub(crate) fn ship_as(
+        &self,
+        name: &str,
+        log: &Log,
+        upstream: impl Upstream + 'static,
+    ) -> ReplicatorTurns {
         let clock = self.clone();
         let options = ReplicatorOptions::new();
-        ReplicatorTurns::new(log, "uplink", upstream, &options, move || clock.now()).unwrap()
+        ReplicatorTurns::new(log, name, upstream, &options, move || clock.now()).unwrap()
     }
 
     /// Takes the link away: nothing that is on its way arrives, and no name leads anywhere.

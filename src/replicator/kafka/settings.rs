@@ -8,28 +8,37 @@ use std::time::Duration;
 use super::calls::NewTopic;
 use super::sasl::Sasl;
 use super::tls::Secure;
-use crate::{Error, ErrorKind, Log, LogId, Result};
+use crate::{Error, ErrorKind, Log, LogId, Result, partition_for_key};
 
 /// The port of a bootstrap server that names none.
 const PORT: u16 = 9092;
 
 /// Which partition of the topic a log ships to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UpstreamPartition {
     /// This one: for logs of a [`PartitionedLog`](crate::PartitionedLog) the log's own number keeps
-    /// the order of each key.
+    /// the order of each key, and with as many partitions here as there each key stands where
+    /// Kafka's own producers put it.
     Fixed(i32),
     /// One that the log's id decides, so that the devices of a fleet spread over all of them. If
     /// the number of partitions changes later, shipping stops with a
     /// [`Conflict`](ErrorKind::Conflict).
     ByLogId,
+    /// The one that Kafka's own producers choose for this key, the name of the device or whatever
+    /// else its logs shall share: who knows the name knows where to look. As with the log's id,
+    /// shipping stops if that becomes another one.
+    ByKey(String),
 }
 
 impl UpstreamPartition {
-    pub(super) fn of(self, log: LogId, partitions: usize) -> i32 {
+    pub(super) fn of(&self, log: LogId, partitions: usize) -> i32 {
         match self {
-            UpstreamPartition::Fixed(partition) => partition,
+            UpstreamPartition::Fixed(partition) => *partition,
+            UpstreamPartition::ByKey(key) => {
+                let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+                i32::try_from(partition_for_key(key.as_bytes(), partitions)).unwrap_or(0)
+            }
             UpstreamPartition::ByLogId => {
                 let hash = log.as_bytes().iter().fold(0_u64, |hash, byte| {
                     (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -145,6 +154,11 @@ mod tests {
         }
         assert!(seen.iter().all(|count| (50..150).contains(count)), "{seen:?}");
         assert_eq!(UpstreamPartition::ByLogId.of(LogId::from_bytes([1; 16]), 0), 0);
+        // As Kafka's `Utils.murmur2` has it, modulo the number.
+        let by_key = UpstreamPartition::ByKey("engine-7".to_owned());
+        let expected = i32::try_from(partition_for_key(b"engine-7", 7)).unwrap();
+        assert_eq!(by_key.of(LogId::from_bytes([1; 16]), 7), expected);
+        assert_eq!(by_key.of(LogId::from_bytes([1; 16]), 0), 0);
         assert_eq!(UpstreamPartition::Fixed(3).of(LogId::from_bytes([1; 16]), 7), 3);
     }
 }

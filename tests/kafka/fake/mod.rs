@@ -28,4 +28,5 @@ pub(crate) use cluster::Cluster;
 pub(crate) use connection::{ConnectionId, Delivery};
 pub(crate) use crc::crc32c;
 pub(crate) use faults::{Fault, Garbage, When};
+pub(crate) use oracle::Row;
 pub(crate) use partition::Keep;
