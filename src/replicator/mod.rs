@@ -251,7 +251,8 @@ fn driver(
     clock: Clock,
 ) -> Result<(Driver, Arc<Shared>)> {
     let durable = ConsumerOptions::new().visibility(Visibility::Durable);
-    let consumer = log.consumer_with(name, durable)?;
+    let mut consumer = log.consumer_with(name, durable)?;
+    upstream::note_loss(log, &mut consumer)?;
     let status = ReplicatorStatus { committed: consumer.committed(), ..Default::default() };
     let status = Mutex::new(Progress { status, ..Progress::default() });
     let shared = Arc::new(Shared { clock, status, changed: Condvar::new() });

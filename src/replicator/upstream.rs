@@ -75,6 +75,19 @@ impl Resume {
     }
 }
 
+/// Kept in the place of what every copy of was damaged, until something else is: a restart does not
+/// see the damage any more.
+const PROGRESS_LOST: &[u8] = b"\0lost";
+
+/// Notes it where the log has just found out.
+pub(super) fn note_loss(log: &Log, consumer: &mut Consumer) -> Result<()> {
+    if !log.recovery().checkpoint_lost || !consumer.metadata().is_empty() {
+        return Ok(());
+    }
+    consumer.commit_with(consumer.committed(), PROGRESS_LOST)?;
+    consumer.sync()
+}
+
 /// The log, as an upstream sees it.
 #[derive(Debug)]
 pub struct Source<'a> {
@@ -129,7 +142,17 @@ impl<'a> Source<'a> {
     /// What the upstream kept with the log, up to 255 bytes; empty if nothing was.
     #[must_use]
     pub fn kept(&self) -> &[u8] {
-        self.noted.as_deref().unwrap_or_else(|| self.consumer.metadata())
+        match self.noted.as_deref().unwrap_or_else(|| self.consumer.metadata()) {
+            PROGRESS_LOST => &[],
+            kept => kept,
+        }
+    }
+
+    /// Whether what was acknowledged, and what was kept, is not known any more: every copy of it
+    /// was damaged, and nothing was kept since.
+    #[must_use]
+    pub fn is_progress_lost(&self) -> bool {
+        self.noted.is_none() && self.consumer.metadata() == PROGRESS_LOST
     }
 
     /// Keeps bytes with the log. They survive a power cut when this returns; costs a device flush.

@@ -30,6 +30,7 @@
 //! | R20 | killed between answer and commit | `ships::kills_and_power_cuts_...`; `campaign` |
 //! | R21 | power cut, commit older than the log | `power`, at every call to the disk |
 //! | R22 | the log lost its end | `lasts::a_log_that_lost_its_end_...` |
+//! | R23 | all copies of what was committed damaged | `lost`, two |
 //! | R24 | disk full, link down | `rows::a_full_disk_...`, `rows::a_full_log_...` |
 //! | R25 | retention passed the committed offset | `gaps`; `lasts::a_gap_is_counted_...` |
 //! | R26 | clock jumps in the backoff | `times::a_wall_clock_that_jumps_...` |
@@ -52,6 +53,7 @@ mod fake_tests;
 mod gaps;
 mod lasts;
 mod logins;
+mod lost;
 mod pipe;
 mod power;
 mod rows;

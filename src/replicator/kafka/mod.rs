@@ -12,6 +12,7 @@ mod codes;
 mod gap;
 mod identity;
 mod link;
+mod lost;
 mod network;
 mod open;
 mod preflight;

@@ -14,7 +14,7 @@ use super::channel::Channel;
 use super::identity::{Era, Finding, Identity, judge};
 use super::link::{Link, With};
 use super::preflight::{self, Times};
-use super::tail;
+use super::{lost, tail};
 use crate::{Delivery, Error, ErrorKind, Offset, Result, Resume, Timestamp};
 
 /// How often the same sequence may be refused before the epoch is taken for spoilt.
@@ -135,6 +135,13 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
         Some(kept) => {
             check_new_topic(&kept, &topic, partition, with)?;
             fresh(&mut node, &topic, partition, start(with), with)?
+        }
+        None if with.source.is_progress_lost() => {
+            let from = lost::find(&mut node, &topic, partition, with)?;
+            let from = from.map_or(start(with), |from| from.max(start(with)));
+            // With the new id, or a restart in between would begin below it.
+            with.source.acknowledged(from);
+            fresh(&mut node, &topic, partition, from, with)?
         }
         None => {
             if with.source.committed() > Offset::ZERO && !with.memory.renew {
