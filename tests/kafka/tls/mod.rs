@@ -68,6 +68,26 @@ fn records_arrive_once_through_tls() {
     }
 }
 
+/// Over a link with 12 s to and fro, where 10 s are given for a handshake: it is waited for longer
+/// and longer, until it is done.
+#[test]
+fn a_handshake_that_takes_longer_than_its_time_is_done_in_the_end() {
+    let ours = Authority::new("ours");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let world = world();
+        let secured = Secured::new(&world, ours.broker());
+        (secured.port().version, secured.port().delay) = (Some(version), Duration::from_secs(12));
+        let log = options().open_on(&disk(), "/log").unwrap();
+        fill(&log, 60);
+        let tls = Tls::new().authorities_pem(ours.pem.clone());
+        let mut turns = world.ship(&log, upstream(&secured, tls));
+        let status = world.drain(&mut turns, HOUR);
+        assert_eq!(status.lag_records, 0, "{status:?}");
+        assert!(status.failures > 0, "10 s were too few");
+        assert_once(&world, 60);
+    }
+}
+
 /// The key of a P-256 pair in PKCS#8, as openssl wrote such keys before that.
 fn sec1(key: &str) -> String {
     let key = rcgen::KeyPair::from_pem(key).unwrap().serialize_der();

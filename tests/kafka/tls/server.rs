@@ -26,6 +26,8 @@ pub(super) struct Port {
     pub(super) piece: usize,
     /// Every other call says that its time is over, before it is.
     pub(super) stutters: bool,
+    /// How long what the broker says is on its way.
+    pub(super) delay: Duration,
     /// The device's clock.
     pub(super) wall_ms: i64,
 }
@@ -53,7 +55,8 @@ impl Secured {
     pub(super) fn new(world: &World, certificate: Pair) -> Secured {
         let (answers, wall_ms) = (Answers::Tls, WALL_MS);
         let (clients, version, piece, stutters) = (None, None, usize::MAX, false);
-        let port = Port { answers, certificate, clients, version, piece, stutters, wall_ms };
+        let delay = Duration::ZERO;
+        let port = Port { answers, certificate, clients, version, piece, stutters, delay, wall_ms };
         Secured { world: world.clone(), port: Arc::new(Mutex::new(port)) }
     }
 
@@ -71,7 +74,7 @@ impl Network for Secured {
         }
         let tls = ServerConnection::new(Arc::new(config(&port))).unwrap();
         let (out, sent, closed, world) = (Vec::new(), 0, false, self.world.clone());
-        Ok(Box::new(Wire { inner, tls, port, out, sent, closed, calls: 0, world }))
+        Ok(Box::new(Wire { inner, tls, port, out, sent, closed, calls: 0, due: None, world }))
     }
 
     fn now(&self) -> Duration {
@@ -129,6 +132,8 @@ struct Wire {
     sent: usize,
     closed: bool,
     calls: u64,
+    /// When what is there arrives.
+    due: Option<Duration>,
     world: World,
 }
 
@@ -197,6 +202,14 @@ impl Connection for Wire {
             Network::sleep(&self.world, timeout);
             return Err(io::ErrorKind::TimedOut.into());
         }
+        let now = Network::now(&self.world);
+        let wait = self.due.get_or_insert(now + self.port.delay).saturating_sub(now);
+        Network::sleep(&self.world, wait.min(timeout));
+        if wait > timeout {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.due = None;
+        let rest = &self.out[self.sent..];
         let taken = rest.len().min(into.len()).min(self.port.piece);
         into[..taken].copy_from_slice(&rest[..taken]);
         self.sent += taken;
