@@ -35,8 +35,8 @@ pub use log::{Log, OffsetSpec, Visibility};
 pub use replicator::{Connection, KafkaUpstream, Network, Sasl, Tls, UpstreamPartition};
 #[cfg(feature = "replicator")]
 pub use replicator::{
-    Delivery, LinkState, LogUpstream, Replicator, ReplicatorOptions, ReplicatorStatus,
-    ReplicatorTurns, Resume, Source, Turn, Upstream, UpstreamStatus,
+    Delivery, LinkState, LogUpstream, Replicator, ReplicatorNotice, ReplicatorOptions,
+    ReplicatorStatus, ReplicatorTurns, Resume, Source, Turn, Upstream, UpstreamStatus,
 };
 #[cfg(feature = "toml")]
 pub use store::config::Config;

@@ -263,7 +263,13 @@ impl Driver {
                 self.engine.on(Event::Arrived, self.now());
                 Ok(Next::Step)
             }
-            Ok(false) => Ok(Next::Records(position, IDLE_STEP)),
+            Ok(false) => {
+                if self.consumer.committed() == position {
+                    self.shared.status.lock().notices.caught_up(position);
+                    self.shared.changed.notify_all();
+                }
+                Ok(Next::Records(position, IDLE_STEP))
+            }
             Err(error) if error.kind() == ErrorKind::Poisoned => {
                 self.note(|status| status.set_error(&error));
                 Ok(Next::Later(IDLE_STEP))
@@ -308,11 +314,15 @@ impl Driver {
         let mut progress = self.shared.status.lock();
         progress.status.link = link;
         progress.retry_at = retry_at;
+        progress.look();
         self.shared.changed.notify_all();
     }
 
     fn note(&self, change: impl FnOnce(&mut ReplicatorStatus)) {
-        change(&mut self.shared.status.lock().status);
+        let mut progress = self.shared.status.lock();
+        change(&mut progress.status);
+        progress.look();
+        drop(progress);
         self.shared.changed.notify_all();
     }
 }

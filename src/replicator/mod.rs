@@ -10,6 +10,7 @@ mod engine;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod log_upstream;
+mod notices;
 mod patience;
 mod turns;
 mod upstream;
@@ -26,10 +27,12 @@ use crate::{
     ConsumerOptions, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Timestamp, Visibility,
 };
 use driver::{Driver, Next};
+use notices::Notices;
 
 #[cfg(feature = "kafka")]
 pub use kafka::{Connection, KafkaUpstream, Network, Sasl, Tls, UpstreamPartition};
 pub use log_upstream::LogUpstream;
+pub use notices::ReplicatorNotice;
 pub use turns::{ReplicatorTurns, Turn};
 pub use upstream::{Delivery, Resume, Source, Upstream, UpstreamStatus};
 
@@ -202,7 +205,15 @@ struct Shared {
 struct Progress {
     status: ReplicatorStatus,
     retry_at: Option<Duration>,
+    notices: Notices,
     stop: bool,
+}
+
+impl Progress {
+    /// Tells what happened.
+    fn look(&mut self) {
+        self.notices.look(&self.status);
+    }
 }
 
 impl Shared {
@@ -232,6 +243,7 @@ impl Shared {
         let mut progress = self.status.lock();
         progress.status.link = LinkState::Stopped;
         progress.retry_at = None;
+        progress.look();
         self.changed.notify_all();
     }
 }
@@ -334,6 +346,46 @@ impl Replicator {
             return ReplicatorStatus { link: LinkState::Stopped, last_error, ..Default::default() };
         }
         self.shared.status(&self.log)
+    }
+
+    /// The next thing that happened to it, in order; waits for one for `timeout` at most. 64 wait
+    /// to be taken; who takes none loses the oldest, and is told how many.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+    /// # use forebay::{Log, LogUpstream, Replicator, ReplicatorNotice, ReplicatorOptions};
+    /// # use std::time::Duration;
+    /// # let log = Log::open(dir.join("edge"))?;
+    /// # let upstream = LogUpstream::new(dir.join("second-disk"));
+    /// let replicator = Replicator::start(&log, "copy", upstream, ReplicatorOptions::new())?;
+    /// while let Some(notice) = replicator.next_notice(Duration::from_secs(60)) {
+    ///     match notice {
+    ///         ReplicatorNotice::Failed { error, .. } => eprintln!("the link is down: {error}"),
+    ///         ReplicatorNotice::CaughtUp { committed } => {
+    ///             println!("all below {committed} is upstream");
+    ///             break;
+    ///         }
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn next_notice(&self, timeout: Duration) -> Option<ReplicatorNotice> {
+        self.check_process().ok()?;
+        let deadline = self.shared.now().saturating_add(timeout);
+        let mut progress = self.shared.status.lock();
+        loop {
+            if let Some(notice) = progress.notices.take() {
+                return Some(notice);
+            }
+            let left = deadline.saturating_sub(self.shared.now());
+            if left.is_zero() || progress.status.link == LinkState::Stopped {
+                return None;
+            }
+            self.shared.changed.wait_for(&mut progress, left);
+        }
     }
 
     /// Waits until every record below `offset` is known to be durable upstream, at most for

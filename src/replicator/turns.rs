@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{Driver, Next};
-use super::{ReplicatorOptions, ReplicatorStatus, Shared, Upstream, driver};
+use super::{ReplicatorNotice, ReplicatorOptions, ReplicatorStatus, Shared, Upstream, driver};
 use crate::{Log, Result};
 
 /// A [`Replicator`](crate::Replicator) that the application's own loop drives, by the
@@ -80,6 +80,14 @@ impl ReplicatorTurns {
                 Turn::Ended
             }
         }
+    }
+
+    /// The next thing that happened, in order, if there is one: as [`Replicator::next_notice`].
+    ///
+    /// [`Replicator::next_notice`]: crate::Replicator::next_notice
+    #[must_use]
+    pub fn next_notice(&mut self) -> Option<ReplicatorNotice> {
+        self.shared.status.lock().notices.take()
     }
 
     /// How far it has come, and what it is doing: see [`Replicator::status`].

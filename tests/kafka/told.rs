@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::{LinkState, Offset, Timestamp};
+use forebay::{ErrorKind, LinkState, Offset, ReplicatorNotice, Timestamp, Turn};
 use kafka_protocol::messages::ApiKey;
 
 use crate::fake::{Fault, When};
@@ -94,4 +94,35 @@ fn the_place_upstream_of_an_offset_can_be_asked_for() {
         }
         assert_eq!(of(3000), None, "it has not arrived");
     }
+}
+
+/// What happens is told in order, each once: what a person has to do, that it is done, that all
+/// has arrived.
+#[test]
+fn what_happens_is_told_once_and_in_order() {
+    let (world, log) = (World::new(1, 1), options().open_on(&disk(), "/log").unwrap());
+    fill(&log, 40);
+    let mut turns = world.ship(&log, world.upstream("t"));
+    world.drain(&mut turns, Duration::from_secs(60));
+    let kind = ErrorKind::UpstreamRejected;
+    match turns.next_notice() {
+        Some(ReplicatorNotice::Failed { error, kind: found }) => {
+            assert!(error.contains("create it") && found == kind, "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(turns.next_notice(), None, "it failed again and again, with the same error");
+    world.state().cluster.create_topic("t", 1, &[]);
+    world.drain(&mut turns, Duration::from_secs(600));
+    while turns.turn() == Turn::Again {}
+    let committed = Offset::new(40);
+    let told: Vec<_> = std::iter::from_fn(|| turns.next_notice()).collect();
+    assert_eq!(told, [ReplicatorNotice::Connected, ReplicatorNotice::CaughtUp { committed }]);
+    fill(&log, 50);
+    world.drain(&mut turns, Duration::from_secs(600));
+    while turns.turn() == Turn::Again {}
+    assert_eq!(turns.next_notice(), None, "that records come and go is none");
+    log.close().unwrap();
+    while turns.turn() != Turn::Ended {}
+    assert_eq!(turns.next_notice(), Some(ReplicatorNotice::Stopped));
 }
