@@ -357,10 +357,12 @@ fn true_records(sample: &Sample, change: &Change, found: &Found, known: i64, sta
     }
     let original = &sample.segments[change.segment].1;
     let same = original.iter().zip(&change.bytes).take_while(|(one, other)| one == other);
-    // Zeros behind the end are no change.
+    let whole = sample.batches.iter().filter(|place| place.segment == change.segment);
+    let whole = whole.map(|place| place.end).max().unwrap_or_default();
+    // Zeros behind the last batch are no change.
     let first = match same.count() {
-        n if change.bytes.get(n..).unwrap_or_default().iter().all(|byte| *byte == 0)
-            && original.get(n..).unwrap_or_default().iter().all(|byte| *byte == 0) =>
+        n if n >= whole
+            && change.bytes.get(n..).unwrap_or_default().iter().all(|byte| *byte == 0) =>
         {
             usize::MAX
         }
