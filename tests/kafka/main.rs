@@ -60,6 +60,7 @@ mod rows;
 mod several;
 mod ships;
 mod slow;
+mod storm;
 mod times;
 mod tls;
 mod told;

@@ -161,7 +161,10 @@ impl State {
                 break;
             }
             let frame: Vec<u8> = waiting.drain(..end).skip(4).collect();
-            self.cluster.request(id, &frame, self.now);
+            // What crosses the end of a connection on its way, nobody reads.
+            if self.cluster.is_open(id) {
+                self.cluster.request(id, &frame, self.now);
+            }
         }
         true
     }

@@ -375,6 +375,14 @@ impl Cluster {
         self.settings.wall_ms + self.now.as_millis() as i64
     }
 
+    pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
+        self.connections.get(&id).is_some_and(|found| !found.closed)
+    }
+
+    pub(crate) fn is_alive(&self, node: i32) -> bool {
+        self.nodes.get(&node) == Some(&true)
+    }
+
     pub(super) fn living(&self) -> Vec<i32> {
         self.nodes.iter().filter(|(_, alive)| **alive).map(|(node, _)| *node).collect()
     }
