@@ -1,11 +1,13 @@
 # The programs of tests/campaign/rig: sourced by tests/campaign/run, which has set $scratch and die.
 
-# Builds them, or those that are named, with the Kafka upstream; sets $rig to where they are, and
+# Builds them, or those that are named, with the Kafka upstream (all, if RIG_KAFKA is set, so that one
+# build serves both); sets $rig to where they are, and
 # $ram to a directory in memory if there is one: what no power cut is about needs no device.
 rig_build() { # [PROGRAM...]
   local program
   local programs=()
-  if (($# > 0)); then programs=(--features kafka); else set -- probe kill sweep limits clocks hazards; fi
+  if (($# > 0)) || [[ -n ${RIG_KAFKA:-} ]]; then programs=(--features kafka); fi
+  (($# > 0)) || set -- probe kill sweep limits clocks hazards
   for program in "$@"; do programs+=(--bin "$program"); done
   cargo build --quiet --release --manifest-path tests/campaign/rig/Cargo.toml "${programs[@]}"
   rig=${CARGO_TARGET_DIR:-tests/campaign/rig/target}/release

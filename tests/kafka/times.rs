@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use forebay::{FlushPolicy, Offset, Turn};
+use forebay::{FlushPolicy, NewRecord, Offset, Timestamp, Turn};
 use kafka_protocol::messages::ApiKey;
 
 use crate::fake::{Action, Fault, Keep, When};
+use crate::lasts::found;
 use crate::ships::{HOUR, assert_once, disk, fill, options, value};
-use crate::world::World;
+use crate::world::{WALL_MS, World};
 
 const SEEDS: std::ops::Range<u64> = 0..20;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -196,4 +197,30 @@ fn a_device_that_is_stopped_in_the_middle_goes_on_where_it_was() {
         assert_eq!(status.lag_records, 0, "{status:?}");
         assert_once(&world, 600);
     }
+}
+
+/// A broker that forgets the producer of old records between two batches takes the second for the
+/// first that it ever saw, though it refused the one before: none is on its way behind another then.
+#[test]
+fn a_producer_of_old_records_that_is_forgotten_between_two_batches_loses_none() {
+    let world = world(3);
+    world.state().cluster.topic_config("t", "retention.ms", "-1");
+    let log = options().open_on(&disk(), "/log").unwrap();
+    let time = Timestamp::from_millis(WALL_MS - 2 * 86_400_000);
+    let text = |nth: i64| format!("{nth} {}", "v".repeat(700));
+    for batch in 0..12 {
+        let values: Vec<_> = (batch * 30..batch * 30 + 30).map(text).collect();
+        let records = values.iter().map(|value| NewRecord::new(value).timestamp(time));
+        log.append_batch(records).unwrap();
+    }
+    log.flush().unwrap();
+    let forget = Action::ForgetProducers { topic: "t".to_owned() };
+    let mut state = world.state();
+    state.cluster.fault(ApiKey::Produce, When::Nth(4), Fault::Error(19));
+    state.cluster.fault(ApiKey::Produce, When::Nth(5), Fault::Before(forget));
+    drop(state);
+    let mut turns = world.ship(&log, world.upstream("t"));
+    assert_eq!(world.drain(&mut turns, HOUR).lag_records, 0);
+    let expected: Vec<_> = (0..360).map(|nth| text(nth).into_bytes()).collect();
+    assert!(found(&world) == expected, "each once and in order");
 }

@@ -17,6 +17,7 @@ use super::channel::Awaited;
 use super::codes::{self, Verdict};
 use super::identity::Identity;
 use super::network::Network;
+use super::preflight::Forgetting;
 use super::settings::Settings;
 use crate::{Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result};
 
@@ -48,6 +49,8 @@ pub(super) struct Memory {
     /// The sequences from here on are refused for no reason that can be seen.
     pub(super) unexplained: Option<(Offset, u32)>,
     throttled_until: Duration,
+    /// When the broker forgets the producer.
+    pub(super) forgetting: Forgetting,
     /// An answer did not come in time, or a connection; since the last look.
     pub(super) late: Arc<AtomicBool>,
     pub(super) unreached: bool,
@@ -69,6 +72,7 @@ impl Default for Memory {
             renew: false,
             unexplained: None,
             throttled_until: Duration::ZERO,
+            forgetting: Forgetting::default(),
             late: Arc::default(),
             unreached: false,
             answers: Patience::with_answers(),
@@ -143,6 +147,10 @@ pub(super) struct Link {
     pub(super) known: bool,
     /// The leader may not be asked what it has: batches go as they are stored, one at a time.
     pub(super) blind: bool,
+    /// When the broker last took a batch, or said what it has.
+    pub(super) heard: Duration,
+    /// What was sent last the broker may have forgotten by now.
+    forgettable: bool,
     in_flight: VecDeque<Flight>,
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
@@ -159,6 +167,8 @@ impl Link {
             acknowledged: Offset::ZERO,
             known: false,
             blind: false,
+            heard: Duration::ZERO,
+            forgettable: false,
             in_flight: VecDeque::new(),
             pending: Vec::new(),
             pending_bytes: 0,
@@ -236,7 +246,7 @@ impl Link {
         let end = last.next_offset();
         while self.next < end {
             let until = self.until(&pending, end, with);
-            let window = if self.known && !self.blind { WINDOW } else { 1 };
+            let window = self.window(&pending, with);
             while self.in_flight.len() >= window {
                 self.answer(self.node.timeout, with)?.ok_or_else(|| self.silent(with))?;
             }
@@ -247,6 +257,19 @@ impl Link {
             self.put_on_its_way(&pending, until, with)?;
         }
         Ok(())
+    }
+
+    /// How many batches may be on their way. One, where the broker may forget the producer between
+    /// two of them: it would refuse the first for some other reason, and take the second for the
+    /// first that it ever saw.
+    fn window(&mut self, pending: &[RecordBatch], with: &With<'_, '_>) -> usize {
+        let times = pending.iter().map(|batch| batch.max_timestamp().millis());
+        let quiet = with.network.now().saturating_sub(self.heard);
+        let forgetting = with.memory.forgetting;
+        let may_come = |time: i64| forgetting.may_come(with.network.wall_millis(), time, quiet);
+        let before = std::mem::replace(&mut self.forgettable, times.min().is_some_and(may_come));
+        let sure = self.known && !self.blind && !before && !self.forgettable;
+        if sure { WINDOW } else { 1 }
     }
 
     /// Up to which offset the next batch goes: to the end, unless a batch of that size was refused,
@@ -342,6 +365,7 @@ impl Link {
         with: &mut With<'_, '_>,
     ) -> Result<Offset> {
         self.known = true;
+        self.heard = with.network.now();
         if answer.base_offset >= 0 {
             if answer.base_offset < self.identity.upstream && !self.blind {
                 let text = format!(

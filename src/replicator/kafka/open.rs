@@ -13,7 +13,7 @@ use super::calls::{Node, Topic};
 use super::channel::Channel;
 use super::identity::{Era, Finding, Identity, judge};
 use super::link::{Link, With};
-use super::preflight::{self, Times};
+use super::preflight::{self, Forgetting, Times};
 use super::{lost, tail};
 use crate::{Delivery, Error, ErrorKind, Offset, Result, Resume, Timestamp};
 
@@ -154,6 +154,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
     };
     with.memory.renew = false;
     let mut link = Link::new(node, topic, partition, identity);
+    link.heard = with.network.now();
     let hardware = with.source.hardware().unwrap_or(0);
     let resume = match tail::copied(&mut link, hardware, with)? {
         Some(resume) => resume,
@@ -270,6 +271,7 @@ fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Op
             let warning =
                 format!("the topic's settings cannot be checked: {}", error.what_failed());
             with.memory.status.warnings = vec![warning];
+            with.memory.forgetting = Forgetting::default();
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -282,6 +284,7 @@ fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Op
     };
     let oldest = oldest(with.source.log(), start(with)).map(Timestamp::millis);
     let times = Times { now: network.wall_millis(), oldest };
+    with.memory.forgetting = Forgetting::of(&topic, &broker);
     let found = preflight::judge(&topic, &broker, times);
     with.memory.status.warnings = found.warnings;
     match found.refusal {

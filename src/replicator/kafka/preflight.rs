@@ -4,6 +4,7 @@
 //! be acknowledged, and deleted before anybody read it. Pure: settings and times in, findings out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Records of a time before this one were stamped by a clock that was not set: 2020.
 const CLOCK_SET_MS: i64 = 1_577_836_800_000;
@@ -20,6 +21,46 @@ pub(super) const NAMES: [&str; 8] = [
     "producer.id.expiration.ms",
     "retention.ms",
 ];
+
+/// When a broker forgets a producer: it goes by the time of the producer's last records, which is
+/// when they came only where the topic says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Forgetting {
+    after_ms: i64,
+    by_record_time: bool,
+}
+
+impl Default for Forgetting {
+    /// A broker's own settings, unless it tells others.
+    fn default() -> Forgetting {
+        Forgetting { after_ms: 86_400_000, by_record_time: true }
+    }
+}
+
+impl Forgetting {
+    pub(super) fn of(
+        topic: &BTreeMap<String, String>,
+        broker: &BTreeMap<String, String>,
+    ) -> Forgetting {
+        let told = broker.get("producer.id.expiration.ms").and_then(|text| text.parse().ok());
+        Forgetting {
+            after_ms: told.unwrap_or(Forgetting::default().after_ms),
+            by_record_time: !stamps_arrival(topic),
+        }
+    }
+
+    /// Whether it may come between two records of `time`, with so long since the last one arrived.
+    /// Half of its time is left for clocks that differ and for links that are slow.
+    pub(super) fn may_come(self, now: i64, time: i64, quiet: Duration) -> bool {
+        let most = self.after_ms / 2;
+        let of_its_time = now.saturating_sub(time) > most || time < CLOCK_SET_MS;
+        self.by_record_time && of_its_time || quiet.as_millis() > most.unsigned_abs().into()
+    }
+}
+
+fn stamps_arrival(topic: &BTreeMap<String, String>) -> bool {
+    topic.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime")
+}
 
 /// The times that matter, in milliseconds since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +89,7 @@ pub(super) fn judge(
     let number = |of: &BTreeMap<String, String>, name: &str| of.get(name)?.parse::<i64>().ok();
     let mut found = Findings::default();
     let text = |name: &str| topic.get(name).map_or("", String::as_str);
-    let by_record_time = text("message.timestamp.type") != "LogAppendTime";
+    let by_record_time = !stamps_arrival(topic);
     let age = times.oldest.map(|oldest| match oldest < CLOCK_SET_MS {
         true => i64::MAX,
         false => times.now.saturating_sub(oldest),
@@ -135,6 +176,24 @@ mod tests {
         assert_eq!(found(&compacted, NOW - 2 * DAY).refusal, None);
         let stamped = [("retention.ms", "1"), ("message.timestamp.type", "LogAppendTime")];
         assert_eq!(found(&stamped, NOW - 2 * DAY), Findings::default());
+    }
+
+    #[test]
+    fn a_broker_may_forget_by_the_time_of_records_or_when_none_came_for_long() {
+        let of = |kind: &str, expiry: &str| {
+            let topic = settings(&[("message.timestamp.type", kind)]);
+            Forgetting::of(&topic, &settings(&[("producer.id.expiration.ms", expiry)]))
+        };
+        let (by_record, by_arrival) =
+            (of("CreateTime", "86400000"), of("LogAppendTime", "86400000"));
+        assert_eq!(by_record, Forgetting::default());
+        let (soon, long) = (Duration::from_secs(60), Duration::from_secs(13 * 3600));
+        assert!(!by_record.may_come(NOW, NOW - DAY / 3, soon));
+        assert!(by_record.may_come(NOW, NOW - DAY, soon));
+        assert!(by_record.may_come(NOW, 5_000, soon), "a clock that was not set");
+        assert!(!by_arrival.may_come(NOW, NOW - DAY, soon));
+        assert!(by_arrival.may_come(NOW, NOW, long) && by_record.may_come(NOW, NOW, long));
+        assert!(of("CreateTime", "3000").may_come(NOW, NOW - 2000, Duration::ZERO));
     }
 
     #[test]
