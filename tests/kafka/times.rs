@@ -200,7 +200,7 @@ fn a_device_that_is_stopped_in_the_middle_goes_on_where_it_was() {
 }
 
 /// A broker that forgets the producer of old records between two batches takes the second for the
-/// first that it ever saw, though it refused the one before: none is on its way behind another then.
+/// first that it ever saw, though it refused the one before: none is on its way behind another.
 #[test]
 fn a_producer_of_old_records_that_is_forgotten_between_two_batches_loses_none() {
     let world = world(3);
