@@ -4,6 +4,8 @@ mod codec;
 mod consumer;
 mod disk;
 pub mod docs;
+#[cfg(feature = "ffi")]
+pub mod ffi;
 mod log;
 #[cfg(feature = "replicator")]
 mod replicator;

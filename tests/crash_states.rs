@@ -150,11 +150,11 @@ fn for_minutes(tally: &Arc<Tally>) {
     let seconds = Duration::from_secs;
     // The same ones each time, so that one change is judged by what the last one was: campaigns
     // look for others.
-    explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], seconds(60), tally);
-    explored("short workloads", &workloads::short(FULL, 4)[..100], seconds(60), tally);
-    explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], seconds(50), tally);
+    explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], seconds(40), tally);
+    explored("short workloads", &workloads::short(FULL, 4)[..100], seconds(40), tally);
+    explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], seconds(32), tally);
     let long: Vec<Job> = (0..32).map(|seed| workloads::long(seed, 500, LONG)).collect();
-    explored("long workloads", &long, seconds(40), tally);
+    explored("long workloads", &long, seconds(28), tally);
 }
 
 /// Nothing is left out: every call, every subset of up to twelve loose pieces. One kind of disk of

@@ -99,7 +99,7 @@ impl BareReader {
         place[..12].copy_from_slice(&header[..12]);
         place[12..].copy_from_slice(&header[17..21]);
         hasher.update(&place);
-        let crc = crc_fast::crc32_iscsi(&batch[21..]);
+        let crc = super::crc32c::crc32c(&batch[21..]);
         let whole = header[16] == 2
             && hasher.finalize() | 0x8000_0000 == be32(header, 12)
             && crc == be32(header, 17)

@@ -1,13 +1,10 @@
 //! The two checksums.
 //!
-//! Floor 1. CRC-32C (Castagnoli) is Kafka's, over a batch from its attributes to its end; CRC-32
+//! Floor 2. CRC-32C (Castagnoli) is Kafka's, over a batch from its attributes to its end; CRC-32
 //! (IEEE) guards the seal and forebay's own small files, so that neither can pass for the other.
 
 /// CRC-32C of a batch's checksummed part.
-#[inline]
-pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    crc_fast::crc32_iscsi(bytes)
-}
+pub(crate) use crate::sys::crc32c;
 
 /// CRC-32 of a small file or slot.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {

@@ -1,6 +1,6 @@
 //! Decodes a batch without copying: views that borrow from the bytes they are given.
 //!
-//! Floor 1. Total: any bytes give a value or an error with a position, never a panic, an overflow
+//! Floor 2. Total: any bytes give a value or an error with a position, never a panic, an overflow
 //! or an allocation. Lengths are bounded before they are used (I11).
 
 use crate::codec::DecodeError;

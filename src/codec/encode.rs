@@ -1,6 +1,6 @@
 //! Encodes a batch once, checksum included, into a buffer that is used again.
 //!
-//! Floor 1. Base offset and seal are left open: both lie outside the checksum, and the offset is
+//! Floor 2. Base offset and seal are left open: both lie outside the checksum, and the offset is
 //! known only under the writer's lock, which [`stamp`] is called under.
 
 use crate::codec::crc::crc32c;

@@ -1,6 +1,6 @@
 //! Index and time index: entries as bytes, and Kafka's rules for what goes in.
 //!
-//! Floor 1. Both are caches (I5). Their bytes equal those Kafka rebuilds for the same segment
+//! Floor 2. Both are caches (I5). Their bytes equal those Kafka rebuilds for the same segment
 //! (`OffsetIndex`, `TimeIndex`, `LogSegment.recover`).
 
 use crate::codec::layout::HEADER_BYTES;

@@ -1,6 +1,6 @@
 //! The 61-byte batch header.
 //!
-//! Floor 1. All integers are big endian. Bytes: Kafka's `DefaultRecordBatch`; `docs/format.md`.
+//! Floor 2. All integers are big endian. Bytes: Kafka's `DefaultRecordBatch`; `docs/format.md`.
 
 use crate::codec::DecodeError;
 

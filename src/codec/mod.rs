@@ -1,6 +1,6 @@
 //! Kafka's record batch (magic 2), the seal, and index entries: pure functions over bytes.
 //!
-//! Floor 1. No I/O, no clock, no allocation but the caller's buffer. Decoding is total: any bytes
+//! Floor 2. No I/O, no clock, no allocation but the caller's buffer. Decoding is total: any bytes
 //! give a value or an error with a position. Bytes: `docs/format.md`.
 
 pub(crate) mod crc;

@@ -1,6 +1,6 @@
 //! The seal: what ties a batch to its log and its place.
 //!
-//! Floor 1. Kafka's checksum covers neither base offset nor length nor owner, so a stale, moved or
+//! Floor 2. Kafka's checksum covers neither base offset nor length nor owner, so a stale, moved or
 //! foreign batch would pass it. The leader-epoch field, which Kafka ignores while it is negative
 //! and overwrites on produce, holds the sign bit and 31 bits of a CRC-32 over log id, base offset,
 //! batch length and the batch's checksum. It is checked before a length is believed.

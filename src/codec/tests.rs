@@ -1,4 +1,4 @@
-//! Floor 1's tests: the codec against segments that real brokers and clients wrote, and against
+//! Floor 2's tests: the codec against segments that real brokers and clients wrote, and against
 //! arbitrary bytes.
 
 mod bounds;

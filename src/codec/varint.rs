@@ -1,6 +1,6 @@
 //! Zigzag variable-length integers, least significant seven bits first, as Kafka has them.
 //!
-//! Floor 1. At most 5 bytes for 32 bits and 10 for 64 (Kafka: `ByteUtils`).
+//! Floor 2. At most 5 bytes for 32 bits and 10 for 64 (Kafka: `ByteUtils`).
 
 use crate::codec::DecodeError;
 

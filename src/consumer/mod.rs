@@ -251,8 +251,12 @@ fn find_or_add(
     if let Some(found) = state.consumers.iter().find(|consumer| consumer.name == name) {
         let stored = visibility_of(found);
         if stored != options.visibility {
+            let sees = match stored {
+                Visibility::Written => "written",
+                Visibility::Durable => "durable",
+            };
             return Err(Error::invalid(format!(
-                "the consumer '{name}' was created with visibility {stored:?}"
+                "the consumer '{name}' was created with visibility {sees}, and keeps it"
             )));
         }
         return Ok((found.committed, found.metadata.clone()));

@@ -37,6 +37,10 @@ pub mod uplink {
     #![doc = include_str!("uplink.md")]
 }
 
+pub mod c {
+    #![doc = include_str!("c.md")]
+}
+
 pub mod performance {
     #![doc = include_str!("performance.md")]
 }

@@ -264,8 +264,9 @@ impl Driver {
                 Ok(Next::Step)
             }
             Ok(false) => {
-                if self.consumer.committed() == position {
-                    self.shared.status.lock().notices.caught_up(position);
+                if self.consumer.committed() == position
+                    && self.shared.status.lock().notices.caught_up(position)
+                {
                     self.shared.changed.notify_all();
                 }
                 Ok(Next::Records(position, IDLE_STEP))
@@ -289,7 +290,10 @@ impl Driver {
 
     /// An error of the log itself ends the replicator; all others are the link's.
     fn log_is_gone(&self, error: &Error) -> bool {
-        error.kind() == ErrorKind::Closed && self.log.reader(OffsetSpec::Latest).is_err()
+        // Not by reading it: that goes on until it is closed to the end.
+        let more = || self.log.wait_for(Offset::new(i64::MAX), Visibility::Written, Duration::ZERO);
+        let is_closed = |kind| kind == ErrorKind::Closed;
+        is_closed(error.kind()) && more().is_err_and(|error| is_closed(error.kind()))
     }
 
     fn link_failed(&mut self, error: &Error) {

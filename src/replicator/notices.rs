@@ -152,11 +152,13 @@ impl Notices {
         self.upstream = now.clone();
     }
 
-    /// Everything durable is acknowledged.
-    pub(super) fn caught_up(&mut self, committed: Offset) {
-        if !std::mem::replace(&mut self.caught_up, true) {
+    /// Everything durable is acknowledged; whether that was not told yet.
+    pub(super) fn caught_up(&mut self, committed: Offset) -> bool {
+        let is_new = !std::mem::replace(&mut self.caught_up, true);
+        if is_new {
             self.push(ReplicatorNotice::CaughtUp { committed });
         }
+        is_new
     }
 
     fn push(&mut self, notice: ReplicatorNotice) {
@@ -190,9 +192,9 @@ mod tests {
         notices.look(&status);
         assert_eq!(taken(&mut notices), []);
         status.link = LinkState::Connected;
-        for _ in 0..3 {
+        for told in [true, false, false] {
             notices.look(&status);
-            notices.caught_up(Offset::new(7));
+            assert_eq!(notices.caught_up(Offset::new(7)), told);
         }
         let committed = Offset::new(7);
         assert_eq!(

@@ -1,6 +1,6 @@
 //! What kind of device a directory lies on.
 //!
-//! Floor 2. By sysfs: flash behind a simple controller may lose the neighbours of a sector that is
+//! Floor 1. By sysfs: flash behind a simple controller may lose the neighbours of a sector that is
 //! being rewritten when the power goes. `removable` is not asked: many card slots say 0.
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! An event that many threads wait for and one announces.
 //!
-//! Floor 2. On Linux a futex: waking all is one system call, and nobody takes a lock on the way
+//! Floor 1. On Linux a futex: waking all is one system call, and nobody takes a lock on the way
 //! out. A condition variable makes each waiter lock its mutex again, which with sixteen threads on
 //! two cores takes longer than the device flush they waited for.
 #![cfg_attr(

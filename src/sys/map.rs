@@ -1,6 +1,6 @@
 //! Shared file maps behind safe calls, and bytes that keep what they lie in.
 //!
-//! Floor 2. A map has a published end. Below it nothing is ever stored again (I9), so shared
+//! Floor 1. A map has a published end. Below it nothing is ever stored again (I9), so shared
 //! references into it stay true; above it only the one [`MapWriter`] stores.
 #![expect(unsafe_code, reason = "raw maps; every block has its proof")]
 

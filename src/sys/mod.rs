@@ -1,11 +1,12 @@
 //! The only floor that touches files, maps, syncs, locks, time and chance; the only unsafe code of
 //! the core.
 //!
-//! Floor 2. Everything above goes through [`Storage`] and [`StorageFile`], which the operating
+//! Floor 1. Everything above goes through [`Storage`] and [`StorageFile`], which the operating
 //! system implements in `os`. The traits are shaped so that a simulated disk can implement them
 //! too: every effect is a call, maps are handed out as guarded regions, and time and chance are
 //! asked for rather than taken.
 
+mod crc32c;
 #[cfg(target_os = "linux")]
 mod device;
 mod event;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use crate::words::time::Timestamp;
 
+pub(crate) use crc32c::crc32c;
 pub(crate) use event::Event;
 pub(crate) use map::{Map, MapWriter, Pinned};
 pub(crate) use os::OsStorage;

@@ -1,6 +1,6 @@
 //! Whether this process is the one that opened a log, or a child that was forked from it.
 //!
-//! Floor 2. A page that the kernel wipes in the child tells it for the price of a load; asking for
+//! Floor 1. A page that the kernel wipes in the child tells it for the price of a load; asking for
 //! the process's id would be a system call an append.
 #![expect(unsafe_code, reason = "an atomic in a page of its own; every block has its proof")]
 

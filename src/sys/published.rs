@@ -1,6 +1,6 @@
 //! How far bytes can be read that one thread writes and others read without a lock.
 //!
-//! Floor 2. The bytes come first, then the end (Release); a reader looks at the end first
+//! Floor 1. The bytes come first, then the end (Release); a reader looks at the end first
 //! (Acquire) and then at the bytes below it, which nobody writes again (I9).
 
 use crate::sys::sync::atomic::{AtomicUsize, Ordering};

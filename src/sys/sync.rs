@@ -1,6 +1,6 @@
 //! What threads share and wait by: locks, atomics, cells that are set once, threads.
 //!
-//! Floor 2. All in one place, so that a checker of schedules can put its own in their stead: built
+//! Floor 1. All in one place, so that a checker of schedules can put its own in their stead: built
 //! with `--cfg scheduled`, as `tests/schedules` alone does, each use is a point at which the
 //! checker may let another thread run. Everywhere else these are the plain ones, by another name.
 

@@ -1,5 +1,7 @@
-//! Floor 2's tests of the operating system's storage: locks, between processes too, whole
+//! Floor 1's tests of the operating system's storage: locks, between processes too, whole
 //! filesystems, and maps that outlive their descriptor.
+
+mod crc32c;
 
 use std::path::Path;
 use std::process::Command;

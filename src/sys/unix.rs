@@ -1,6 +1,6 @@
 //! What the C library has and std has not.
 //!
-//! Floor 2. Thin: one system call a function, its errno as `io::Error`.
+//! Floor 1. Thin: one system call a function, its errno as `io::Error`.
 #![expect(unsafe_code, reason = "calls into the C library; every block has its proof")]
 
 use std::fs::File;

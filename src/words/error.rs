@@ -94,7 +94,7 @@ impl ErrorKind {
             ErrorKind::UnsupportedFormat => "open it with the newer version; nothing was changed",
             ErrorKind::Poisoned => "close the log, reopen it and read durable_offset again",
             ErrorKind::Closed => "open the log again",
-            ErrorKind::ConsumerBusy => "drop the other handle or use another name",
+            ErrorKind::ConsumerBusy => "close the other handle or use another name",
             ErrorKind::Upstream => "it is tried again after a backoff",
             ErrorKind::UpstreamRejected => "correct the upstream's settings",
             ErrorKind::WouldBlock => "call again later",

@@ -125,6 +125,35 @@ uplink_expired() { # [VERSION]
   uplink_holds uplink-expired "${1:-4.3.1}" expired --rest-ms 6000 --lag-max 500
 }
 
+# What only the leader has, for a follower stands still and is waited for, and the brokers have
+# forgotten who sent it: no consumer sees it, and it must not be sent again.
+uplink_unseen() { # [VERSION]
+  local records=2000 links nodes leader still seconds
+  uplink_begin "${1:-4.3.1}" cluster producer.id.expiration.ms=3000 \
+    producer.id.expiration.check.interval.ms=1000 replica.lag.time.max.ms=900000 \
+    broker.session.timeout.ms=900000
+  kafka_topic unseen
+  kafka_leader_program unseen
+  uplink_unseen_device 500 120 || die "nothing is shipped while all stand"
+  leader=$("$scratch/leader")
+  still=$scratch/broker-$((leader % 3 + 1))
+  kill -STOP "$(cat "$still/pid")"
+  # It is ended in doubt, and rests until it is forgotten.
+  for seconds in 5 20; do
+    if uplink_unseen_device "$records" $seconds; then die "it was not in doubt"; fi
+    sleep 6
+  done
+  grep -m 1 '^error .*not taken what the leader has' "$scratch/done" || die "nothing was waited for"
+  kill -CONT "$(cat "$still/pid")"
+  uplink_unseen_device "$records" 120 || die "not shipped once all stand"
+  uplink_count unseen || { cat "$scratch/counted"; die "not every record arrived once"; }
+  uplink_said uplink-unseen "${1:-4.3.1}"
+}
+uplink_unseen_device() { # RECORDS SECONDS: ended by SIGKILL then
+  timeout -s KILL "$2" "$rig/device" "$ram/unseen" --to "$kafka_address" --topic unseen \
+    --records "$1" --long-every 256 >"$scratch/done"
+}
+
 # Devices whose clocks are wrong, or whose records are old: nothing is shipped that would be deleted
 # or refused, it is said which setting to change, and once that is done all arrives, untouched.
 # Then a broker that forgets, for what it holds is old, who it has it from.

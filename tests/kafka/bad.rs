@@ -39,8 +39,7 @@ impl Rig {
     }
 
     fn act(&self, action: Action) {
-        let now = self.world.now();
-        self.world.state().cluster.act(action, now);
+        self.world.act(action);
     }
 
     /// The link breaks, and is opened anew.
@@ -190,8 +189,7 @@ fn a_partition_that_is_not_there_is_told_until_it_is() {
     assert_eq!(status.last_error_kind, Some(ErrorKind::UpstreamRejected), "{status:?}");
     let error = status.last_error.unwrap();
     assert!(error.contains("has 2 partitions, and none 4"), "{error}");
-    let now = world.now();
-    world.state().cluster.act(Action::Grow { topic: "t".to_owned(), partitions: 5 }, now);
+    world.act(Action::Grow { topic: "t".to_owned(), partitions: 5 });
     assert_eq!(world.drain(&mut turns, 10 * MINUTE).lag_records, 0);
     assert_eq!(world.state().cluster.records("t", 4).len(), 10);
 }
@@ -236,8 +234,7 @@ fn rights_that_are_missing_are_told_and_granted() {
 
 #[test]
 fn a_first_producer_id_that_is_refused_is_told_and_given_later() {
-    let world = World::new(1, 1);
-    world.state().cluster.create_topic("t", 1, &[]);
+    let world = World::with_topic(1, 1);
     world.state().cluster.fault(ApiKey::InitProducerId, When::From(1), Fault::Error(31));
     let log = options().open_on(&disk(), "/log").unwrap();
     fill(&log, 10);

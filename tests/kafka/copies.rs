@@ -4,7 +4,7 @@
 use forebay::simulation::{Disk, Keep};
 use forebay::{Log, Offset, ReplicatorStatus};
 
-use crate::lasts::{drain, found, open, world};
+use crate::lasts::{drain, found, open};
 use crate::ships::disk;
 use crate::world::World;
 
@@ -55,7 +55,7 @@ fn shipped_and_copied(world: &World, known: bool) -> (Disk, Disk) {
 #[test]
 fn a_copy_on_another_device_ships_under_an_id_of_its_own_from_the_start() {
     for (copy_first, known) in [(true, true), (false, true), (true, false), (false, false)] {
-        let world = world(1);
+        let world = World::with_topic(1, 1);
         let (first, second) = shipped_and_copied(&world, known);
         let mut logs = [(open(&first), "first", 30), (open(&second), "second", 20)];
         if copy_first {
@@ -79,7 +79,7 @@ fn a_copy_on_another_device_ships_under_an_id_of_its_own_from_the_start() {
 /// What the first device shipped behind the copy, and the copy has too, is not shipped again.
 #[test]
 fn a_copy_goes_on_behind_what_both_have() {
-    let world = world(1);
+    let world = World::with_topic(1, 1);
     let first = disk();
     first.set_hardware(Some(1));
     let log = open(&first);
@@ -103,7 +103,7 @@ fn a_copy_goes_on_behind_what_both_have() {
 /// A card in another board, and one of which nothing is known: nothing is lost, nothing doubled.
 #[test]
 fn a_disk_that_moves_goes_on_where_it_was() {
-    let world = world(1);
+    let world = World::with_topic(1, 1);
     let (mut disk, _) = shipped_and_copied(&world, true);
     for (round, hardware) in [None, Some(3), None, Some(4), Some(4)].into_iter().enumerate() {
         disk = disk.kill();

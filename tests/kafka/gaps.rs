@@ -3,23 +3,13 @@
 
 use std::time::Duration;
 
-use forebay::simulation::Disk;
-use forebay::{KafkaUpstream, Log, Offset, Turn};
+use forebay::{KafkaUpstream, Offset, Turn};
 use kafka_protocol::messages::ApiKey;
 
 use crate::fake::{Action, Fault, When};
-use crate::ships::{HOUR, disk, fill, options, value};
+use crate::lasts::open;
+use crate::ships::{HOUR, disk, fill, value};
 use crate::world::World;
-
-fn world(seed: u64) -> World {
-    let world = World::new(1, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
-fn open(disk: &Disk) -> Log {
-    options().open_on(disk, "/log").unwrap()
-}
 
 /// What the topic has: a record's number, or a gap and where it begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +74,7 @@ pub(crate) fn check(found: &[Found], end: i64, marks: bool, what: &str) -> i64 {
 #[test]
 fn a_gap_is_marked_where_it_is_and_the_marker_is_kept_over_a_restart() {
     for turns_before_kill in 0..12 {
-        let (world, mut disk) = (world(1), disk());
+        let (world, mut disk) = (World::with_topic(1, 1), disk());
         let upstream = || world.upstream("t").mark_gaps(true);
         let log = open(&disk);
         fill(&log, 100);
@@ -112,7 +102,7 @@ fn a_gap_is_marked_where_it_is_and_the_marker_is_kept_over_a_restart() {
 fn gaps_among_faults_are_marked_each_in_its_place() {
     for seed in 0..60 {
         for marks in [true, false] {
-            let (world, mut disk) = (world(seed), disk());
+            let (world, mut disk) = (World::with_topic(1, seed), disk());
             {
                 let cluster = &mut world.state().cluster;
                 let late = Fault::Land(Duration::from_millis(seed * 37 % 900));
@@ -162,7 +152,7 @@ fn gaps_among_faults_are_marked_each_in_its_place() {
 #[test]
 fn a_gap_that_grows_while_a_batch_is_on_its_way_hides_no_record() {
     for millis in 0..60 {
-        let (world, disk) = (world(1), disk());
+        let (world, disk) = (World::with_topic(1, 1), disk());
         let log = open(&disk);
         fill(&log, 100);
         let mut turns = world.ship(&log, world.upstream("t"));
@@ -206,12 +196,83 @@ fn a_gap_that_grows_while_a_batch_is_on_its_way_hides_no_record() {
     }
 }
 
+/// R25: retention passed what was never shipped, then the link broke, or the device was killed,
+/// before anything was sent behind it; and the broker forgets the producer, or does not say what it
+/// knows. Nobody but the device knows of the gap: it is marked, and counted once.
+#[test]
+fn a_gap_that_nobody_upstream_can_know_of_is_marked_and_counted() {
+    for case in 0..144 {
+        let (marks, killed, silent) = (case % 2 == 0, case / 2 % 2 == 0, case / 4 % 2 == 0);
+        let (world, mut disk) = (World::with_topic(1, 1), disk());
+        if silent {
+            let denied = Fault::Error(29);
+            world.state().cluster.fault(ApiKey::DescribeProducers, When::From(1), denied);
+        }
+        let upstream = || world.upstream("t").mark_gaps(marks);
+        let mut log = open(&disk);
+        fill(&log, 100);
+        world.drain(&mut world.ship(&log, upstream()), HOUR);
+        fill(&log, 300);
+        log.delete_records(Offset::new(200)).unwrap();
+        let mut turns = world.ship(&log, upstream());
+        for _ in 0..case / 8 {
+            turns.turn();
+        }
+        world.act(Action::CloseConnections { node: 1 });
+        let mut counted = turns.status().upstream.gap_records;
+        if killed {
+            drop(turns);
+            disk = disk.kill();
+            log = open(&disk);
+            turns = world.ship(&log, upstream());
+        }
+        if !silent {
+            world.act(Action::ForgetProducers { topic: "t".to_owned() });
+        }
+        let status = world.drain(&mut turns, HOUR);
+        let what = format!("case {case}: {marks} {killed} {silent}: {status:?}");
+        assert_eq!(status.lag_records, 0, "{what}");
+        counted = status.upstream.gap_records + if killed { counted } else { 0 };
+        assert_eq!(counted, 100, "{what}");
+        let gap = marks.then_some(Found::Gap(100, 200)).into_iter();
+        let expected = (0..100).map(Found::Record).chain(gap);
+        let expected: Vec<_> = expected.chain((200..300).map(Found::Record)).collect();
+        assert!(found(&world) == expected, "{what}");
+    }
+}
+
+#[test]
+fn a_gap_with_nothing_behind_it_is_counted_at_once_and_marked_when_there_is() {
+    for forgotten in [false, true] {
+        let (world, mut disk) = (World::with_topic(1, 1), disk());
+        let upstream = || world.upstream("t").mark_gaps(true);
+        let log = open(&disk);
+        fill(&log, 100);
+        world.drain(&mut world.ship(&log, upstream()), HOUR);
+        fill(&log, 300);
+        log.delete_records(Offset::new(300)).unwrap();
+        let status = world.drain(&mut world.ship(&log, upstream()), HOUR);
+        assert_eq!((status.lag_records, status.upstream.gap_records), (0, 200), "{status:?}");
+        disk = disk.kill();
+        if forgotten {
+            world.act(Action::ForgetProducers { topic: "t".to_owned() });
+        }
+        let log = open(&disk);
+        fill(&log, 350);
+        let status = world.drain(&mut world.ship(&log, upstream()), HOUR);
+        assert_eq!((status.lag_records, status.upstream.gap_records), (0, 0), "{status:?}");
+        let expected = (0..100).map(Found::Record).chain([Found::Gap(100, 300)]);
+        let expected: Vec<_> = expected.chain((300..350).map(Found::Record)).collect();
+        assert!(found(&world) == expected, "{status:?}");
+    }
+}
+
 /// R25: retention was first, before anything was ever shipped: the rest is shipped, and the gap
 /// before it told like any other.
 #[test]
 fn records_that_went_before_the_first_connect_are_a_gap_like_any_other() {
     for marks in [false, true] {
-        let (world, log) = (world(1), open(&disk()));
+        let (world, log) = (World::with_topic(1, 1), open(&disk()));
         fill(&log, 1);
         let mut turns = world.ship(&log, world.upstream("t").mark_gaps(marks));
         fill(&log, 500);
@@ -247,15 +308,14 @@ fn a_record_for_the_dead_letter_log_leaves_a_marker_in_its_place() {
 
 #[test]
 fn a_topic_that_takes_no_markers_is_shipped_to_without_and_that_is_told() {
-    let (world, log) = (world(1), open(&disk()));
+    let (world, log) = (World::with_topic(1, 1), open(&disk()));
     fill(&log, 100);
     let mut turns = world.ship(&log, world.upstream("t").mark_gaps(true));
     world.drain(&mut turns, HOUR);
     fill(&log, 300);
     log.delete_records(Offset::new(250)).unwrap();
     world.state().cluster.fault(ApiKey::Produce, When::Nth(1), Fault::Error(87));
-    let now = world.now();
-    world.state().cluster.act(Action::CloseConnections { node: 1 }, now);
+    world.act(Action::CloseConnections { node: 1 });
     let status = world.drain(&mut turns, HOUR);
     assert_eq!(status.lag_records, 0, "{status:?}");
     let expected: Vec<_> = (0..100).chain(250..300).map(Found::Record).collect();

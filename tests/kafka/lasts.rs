@@ -15,12 +15,6 @@ use crate::fake::{Action, Fault, When};
 use crate::ships::{HOUR, assert_once, disk, fill, options, value, values};
 use crate::world::World;
 
-pub(crate) fn world(seed: u64) -> World {
-    let world = World::new(1, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 pub(crate) fn open(disk: &Disk) -> Log {
     options().open_on(disk, "/log").unwrap()
 }
@@ -39,7 +33,7 @@ pub(crate) fn found(world: &World) -> Vec<Vec<u8>> {
 #[test]
 fn a_producer_id_thrown_away_at_each_start_doubles_records() {
     let doubled = (0..20).filter(|seed| {
-        let world = world(*seed);
+        let world = World::with_topic(1, *seed);
         let fault = Fault::DropAfter { close: true };
         world.state().cluster.fault(ApiKey::Produce, When::PerMille(400), fault);
         let mut disk = disk();
@@ -69,7 +63,7 @@ fn a_producer_id_thrown_away_at_each_start_doubles_records() {
 #[test]
 fn a_gap_is_counted_and_everything_else_arrives_once() {
     for restart in [false, true] {
-        let (world, mut disk) = (world(1), disk());
+        let (world, mut disk) = (World::with_topic(1, 1), disk());
         let log = open(&disk);
         fill(&log, 100);
         drain(&world, &log, world.upstream("t"));
@@ -133,7 +127,7 @@ fn a_record_that_is_too_large_is_set_aside_and_nothing_else() {
 #[test]
 fn a_forgotten_producer_id_is_searched_for_upstream() {
     for seed in 0..20 {
-        let (world, disk) = (world(seed), disk());
+        let (world, disk) = (World::with_topic(1, seed), disk());
         let log = open(&disk);
         let mut turns = world.ship(&log, world.upstream("t"));
         for to in [100, 200, 300, 400] {
@@ -161,12 +155,11 @@ fn another_topic_of_the_name_is_not_shipped_to_unless_that_is_allowed() {
     for action in
         [Action::Recreate { topic: "t".to_owned() }, Action::ClusterId("another".to_owned())]
     {
-        let (world, disk) = (world(1), disk());
+        let (world, disk) = (World::with_topic(1, 1), disk());
         let log = open(&disk);
         fill(&log, 100);
         drain(&world, &log, world.upstream("t"));
-        let now = world.now();
-        world.state().cluster.act(action.clone(), now);
+        world.act(action.clone());
         fill(&log, 200);
         let status = drain(&world, &log, world.upstream("t"));
         assert_eq!(status.last_error_kind, Some(ErrorKind::Conflict), "{status:?}");
@@ -181,10 +174,9 @@ fn another_topic_of_the_name_is_not_shipped_to_unless_that_is_allowed() {
     fill(&log, 10);
     let by_id = || world.upstream("t").partition(UpstreamPartition::ByLogId);
     assert_eq!(drain(&world, &log, by_id()).lag_records, 0);
-    let now = world.now();
     let moved = (8..40).any(|partitions| {
         let grow = Action::Grow { topic: "t".to_owned(), partitions };
-        world.state().cluster.act(grow, now);
+        world.act(grow);
         fill(&log, log.log_end_offset().get() + 1);
         drain(&world, &log, by_id()).last_error_kind == Some(ErrorKind::Conflict)
     });
@@ -195,7 +187,7 @@ fn another_topic_of_the_name_is_not_shipped_to_unless_that_is_allowed() {
 /// contents.
 #[test]
 fn a_log_that_lost_its_end_goes_on_behind_what_was_shipped() {
-    let (world, disk) = (world(1), disk());
+    let (world, disk) = (World::with_topic(1, 1), disk());
     let log = open(&disk);
     fill(&log, 100);
     drain(&world, &log, world.upstream("t"));
@@ -219,7 +211,7 @@ fn a_log_that_lost_its_end_goes_on_behind_what_was_shipped() {
 /// R27: a copied card: both devices' records arrive, each once, and it is reported.
 #[test]
 fn a_copied_disk_is_found_out_and_ships_under_an_identity_of_its_own() {
-    let (world, first) = (world(1), disk());
+    let (world, first) = (World::with_topic(1, 1), disk());
     let log = open(&first);
     fill(&log, 100);
     drain(&world, &log, world.upstream("t"));
@@ -254,13 +246,13 @@ fn a_copied_disk_is_found_out_and_ships_under_an_identity_of_its_own() {
 /// time and it is told that some may be doubled.
 #[test]
 fn an_old_broker_and_one_that_hides_its_producers_are_shipped_to() {
-    let (world, log) = (world(1), open(&disk()));
+    let (world, log) = (World::with_topic(1, 1), open(&disk()));
     world.state().cluster.settings.like_2_8();
     fill(&log, 500);
     let status = drain(&world, &log, world.upstream("t"));
     assert_eq!((status.lag_records, status.failures), (0, 0), "{status:?}");
     assert_once(&world, 500);
-    let (world, log) = (self::world(2), open(&disk()));
+    let (world, log) = (World::with_topic(1, 2), open(&disk()));
     world.state().cluster.fault(ApiKey::DescribeProducers, When::From(0), Fault::Error(29));
     fill(&log, 300);
     let status = drain(&world, &log, world.upstream("t"));
@@ -305,7 +297,7 @@ fn what_a_person_has_to_put_right_is_told_and_then_goes_on_by_itself() {
 /// R15: a wrong password is told as one, nothing is lost, and the right one ships.
 #[test]
 fn a_wrong_password_is_told_and_the_right_one_ships() {
-    let (world, log) = (world(1), open(&disk()));
+    let (world, log) = (World::with_topic(1, 1), open(&disk()));
     let user = ("device".to_owned(), "secret".to_owned());
     world.state().cluster.settings.sasl = Some(user);
     fill(&log, 50);

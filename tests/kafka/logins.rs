@@ -11,12 +11,6 @@ use crate::fake::{Fault, When};
 use crate::ships::{HOUR, assert_once, disk, fill, options};
 use crate::world::World;
 
-fn world() -> World {
-    let world = World::new(1, 1);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 fn log() -> Log {
     options().open_on(&disk(), "/log").unwrap()
 }
@@ -29,7 +23,7 @@ fn asked(world: &World, api: ApiKey) -> u64 {
 /// connect, so that a good one ships without a restart.
 #[test]
 fn a_token_is_asked_for_at_each_connect_and_its_refusal_is_told() {
-    let (world, log) = (world(), log());
+    let (world, log) = (World::with_topic(1, 1), log());
     world.state().cluster.settings.tokens = vec!["first.token".to_owned()];
     fill(&log, 50);
     let token = Arc::new(Mutex::new(Err("no network yet".to_owned())));
@@ -69,7 +63,7 @@ fn a_token_is_asked_for_at_each_connect_and_its_refusal_is_told() {
 fn an_extension_that_is_none_is_refused_before_it_is_sent() {
     for (name, value) in [("auth", "x"), ("", "x"), ("a b", "x"), ("a", "x\x01auth=y"), ("a", "\0")]
     {
-        let (world, log) = (world(), log());
+        let (world, log) = (World::with_topic(1, 1), log());
         world.state().cluster.settings.tokens = vec!["token".to_owned()];
         fill(&log, 5);
         let sasl = Sasl::oauth_bearer(|| Ok("token".to_owned())).extension(name, value);
@@ -86,7 +80,7 @@ fn an_extension_that_is_none_is_refused_before_it_is_sent() {
 #[test]
 fn a_login_that_does_not_last_is_renewed_before_it_is_over() {
     for latency in [Duration::from_millis(1), Duration::from_millis(700)] {
-        let (world, log) = (world(), log());
+        let (world, log) = (World::with_topic(1, 1), log());
         {
             let settings = &mut world.state().cluster.settings;
             settings.tokens = (0..1000).map(|number| format!("token-{number}")).collect();
@@ -120,7 +114,7 @@ fn a_login_that_does_not_last_is_renewed_before_it_is_over() {
 /// In the middle of a backlog: what is on its way is answered first.
 #[test]
 fn a_login_is_renewed_between_the_requests_of_a_backlog() {
-    let (world, log) = (world(), log());
+    let (world, log) = (World::with_topic(1, 1), log());
     {
         let settings = &mut world.state().cluster.settings;
         settings.sasl = Some(("device".to_owned(), "secret".to_owned()));
@@ -140,7 +134,7 @@ fn a_login_is_renewed_between_the_requests_of_a_backlog() {
 /// What goes wrong with a renewal ends the connection, and no more.
 #[test]
 fn a_login_that_cannot_be_renewed_is_made_anew() {
-    let (world, log) = (world(), log());
+    let (world, log) = (World::with_topic(1, 1), log());
     {
         let cluster = &mut world.state().cluster;
         cluster.settings.sasl = Some(("device".to_owned(), "secret".to_owned()));

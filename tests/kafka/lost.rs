@@ -3,16 +3,12 @@
 use forebay::simulation::Disk;
 use forebay::{Log, Offset};
 
-use crate::lasts::world;
+use crate::lasts::open;
 use crate::ships::{HOUR, assert_once, disk, fill, options, value};
 use crate::world::World;
 
-fn open(disk: &Disk) -> Log {
-    options().open_on(disk, "/log").unwrap()
-}
-
 /// Every byte of what the committed offsets are kept in.
-fn forget(disk: &Disk) {
+pub(crate) fn forget(disk: &Disk) {
     let mut names = disk.file_names("/log");
     names.retain(|name| name.contains("checkpoint"));
     assert!(!names.is_empty(), "{:?}", disk.file_names("/log"));
@@ -87,7 +83,7 @@ fn what_was_shipped_is_found_in_the_topic_and_goes_on_behind_it() {
 /// Nothing of the log stands there: it begins where the log does.
 #[test]
 fn where_nothing_is_found_everything_is_shipped() {
-    let (world, disk) = (world(1), disk());
+    let (world, disk) = (World::with_topic(1, 1), disk());
     let log = open(&disk);
     fill(&log, 100);
     log.delete_records(Offset::new(30)).unwrap();
@@ -101,8 +97,41 @@ fn where_nothing_is_found_everything_is_shipped() {
     state.cluster.assert_exactly_once("t", 0, &expected);
     drop(state);
     assert!(start <= 30);
-    let (world, log) = (self::world(2), open(&crate::ships::disk()));
+    let (world, log) = (World::with_topic(1, 2), open(&crate::ships::disk()));
     fill(&log, 50);
     ship(&world, &log);
     assert_once(&world, 50);
+}
+
+/// Retention has passed the last record that was shipped: what is left arrives, and it is told that
+/// nobody knows of what lay before.
+#[test]
+fn what_was_deleted_besides_is_told() {
+    for restart in [false, true] {
+        let (world, disk) = (World::with_topic(1, 1), disk());
+        let log = open(&disk);
+        fill(&log, 100);
+        ship(&world, &log);
+        fill(&log, 3000);
+        log.delete_records(Offset::new(2000)).unwrap();
+        log.close().unwrap();
+        forget(&disk);
+        let log = open(&disk);
+        let start = log.log_start_offset().get();
+        assert!((101..=2000).contains(&start), "{start}");
+        let mut turns = world.ship(&log, world.upstream("t"));
+        turns.turn();
+        let [warning] = &turns.status().upstream.warnings[..] else {
+            panic!("{:?}", turns.status())
+        };
+        assert!(warning.contains(&format!("begins at offset {start}: whether")), "{warning}");
+        if restart {
+            drop(turns);
+            ship(&world, &log);
+        } else {
+            assert_eq!(world.drain(&mut turns, HOUR).lag_records, 0);
+        }
+        let expected: Vec<_> = (0..100).chain(start..3000).map(value).collect();
+        world.state().cluster.assert_exactly_once("t", 0, &expected);
+    }
 }

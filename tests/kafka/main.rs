@@ -39,6 +39,7 @@
 //! | R29 | garbage for answers | `rows::every_answer_...`, `rows::many_spoilt_answers_...` |
 //! | R30 | brokers offer less than before | `rows::brokers_that_offer_less_...` |
 //! | R31 | stopped with batches on their way | `times::a_device_that_is_stopped_...` |
+//! | R32 | stored, not replicated, and the producer forgotten | `unseen` |
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -64,4 +65,5 @@ mod storm;
 mod times;
 mod tls;
 mod told;
+mod unseen;
 mod world;

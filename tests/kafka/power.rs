@@ -94,8 +94,7 @@ fn judge(world: &World, log: &Log, durable: i64, what: &str) {
 
 fn every_call(kept: impl Fn(u64) -> Keep, faults: impl Fn(&World)) -> u64 {
     for at in 0.. {
-        let world = World::new(1, at);
-        world.state().cluster.create_topic("t", 1, &[]);
+        let world = World::with_topic(1, at);
         faults(&world);
         let keep = kept(at);
         let what = format!("call {at}, {keep:?}");

@@ -8,17 +8,12 @@ use forebay::{ErrorKind, Hold, LogOptions, OnFull, Timestamp};
 use kafka_protocol::messages::ApiKey;
 
 use crate::fake::{Action, Fault, Garbage, When};
+use crate::lasts::found;
 use crate::ships::{HOUR, assert_once, disk, fill, options, value};
 use crate::world::World;
 
 const SEEDS: std::ops::Range<u64> = 0..20;
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn world(seed: u64) -> World {
-    let world = World::new(3, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
 
 fn small(options: LogOptions) -> LogOptions {
     options.segment_bytes(32 << 10).max_batch_bytes(32 << 10)
@@ -30,7 +25,7 @@ fn small(options: LogOptions) -> LogOptions {
 fn names_that_lead_nowhere_are_told_and_tried_again_without_haste() {
     let all = ["node-1", "node-2", "node-3"].map(str::to_owned).to_vec();
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let leader = format!("node-{}", world.state().cluster.leader("t", 0).unwrap());
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
@@ -66,7 +61,7 @@ fn names_that_lead_nowhere_are_told_and_tried_again_without_haste() {
 #[test]
 fn a_full_disk_keeps_shipping_and_what_it_took_arrives_once() {
     for seed in SEEDS {
-        let (world, disk) = (world(seed), disk());
+        let (world, disk) = (World::with_topic(3, seed), disk());
         let options = small(options()).hold(Hold::Everyone).retention_bytes(0);
         let log = options.open_on(&disk, "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
@@ -101,7 +96,7 @@ fn a_full_disk_keeps_shipping_and_what_it_took_arrives_once() {
 #[test]
 fn a_full_log_that_drops_its_oldest_ships_the_rest_and_counts_the_gap() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let options = small(options()).budget_bytes(320 << 10).on_full(OnFull::DropOldest);
         let log = options.open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
@@ -119,10 +114,8 @@ fn a_full_log_that_drops_its_oldest_ships_the_rest_and_counts_the_gap() {
         world.mend();
         let status = world.drain(&mut turns, HOUR);
         assert_eq!(status.lag_records, 0, "{status:?}");
-        let state = world.state();
-        state.cluster.assert_no_violations();
-        let found = state.cluster.records("t", 0);
-        let found: Vec<_> = found.into_iter().map(|row| row.value.unwrap()).collect();
+        world.state().cluster.assert_no_violations();
+        let found = found(&world);
         // What a link had been handed when it broke may have arrived.
         let first = found.len() as i64 - (to - start);
         assert!((before..=before + 60).contains(&first), "{first}");
@@ -138,7 +131,7 @@ fn a_full_log_that_drops_its_oldest_ships_the_rest_and_counts_the_gap() {
 fn a_damaged_batch_is_passed_over_and_told_and_all_others_arrive() {
     let mut damaged = 0;
     for seed in SEEDS {
-        let (world, disk) = (world(seed), disk());
+        let (world, disk) = (World::with_topic(3, seed), disk());
         let log = small(options()).open_on(&disk, "/log").unwrap();
         fill(&log, 600);
         let mut turns = world.ship(&log, world.upstream("t"));
@@ -152,10 +145,8 @@ fn a_damaged_batch_is_passed_over_and_told_and_all_others_arrive() {
         let mut turns = world.ship(&log, world.upstream("t"));
         let status = world.drain(&mut turns, HOUR);
         assert_eq!(status.lag_records, 0, "{status:?}");
-        let state = world.state();
-        state.cluster.assert_no_violations();
-        let found = state.cluster.records("t", 0);
-        let found: Vec<_> = found.into_iter().map(|row| row.value.unwrap()).collect();
+        world.state().cluster.assert_no_violations();
+        let found = found(&world);
         let missing = 600 - found.len() as i64;
         let same = found.iter().zip(0..).take_while(|(one, n)| **one == value(*n)).count() as i64;
         let expected: Vec<_> = (0..same).chain(same + missing..600).map(value).collect();
@@ -197,7 +188,7 @@ fn brokers_that_offer_less_than_before_are_met_at_what_they_offer() {
         (ApiKey::DescribeConfigs, 4),
     ];
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
         let offer = |all: &[(ApiKey, i16)]| {
@@ -283,14 +274,14 @@ fn short_run(world: &World, faults: impl Fn(&World)) -> u64 {
 /// doubled, and a length of billions takes no memory.
 #[test]
 fn every_answer_of_a_run_may_be_spoilt() {
-    let answers = short_run(&world(0), |_| {});
+    let answers = short_run(&World::with_topic(3, 0), |_| {});
     assert!(answers >= 10, "{answers}");
     for kind in 0..13 {
         for nth in 1..=answers {
             for seed in 0..if kind < 12 { 2 } else { 20 } {
                 let fault = spoilt(kind, seed + nth);
                 let what = format!("{fault:?} at answer {nth}, seed {seed}");
-                let world = world(seed);
+                let world = World::with_topic(3, seed);
                 let done = std::panic::catch_unwind(|| {
                     short_run(&world, |world| {
                         world.state().cluster.fault_any(When::Nth(nth), fault.clone());
@@ -306,7 +297,7 @@ fn every_answer_of_a_run_may_be_spoilt() {
 #[test]
 fn many_spoilt_answers_in_a_row_are_survived() {
     for seed in 0..60 {
-        short_run(&world(seed), |world| {
+        short_run(&World::with_topic(3, seed), |world| {
             let cluster = &mut world.state().cluster;
             for kind in 0..12 {
                 cluster.fault_any(When::PerMille(20), spoilt(kind, seed));

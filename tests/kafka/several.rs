@@ -15,12 +15,6 @@ use crate::world::{WALL_MS, World};
 
 const NAMES: [&str; 3] = ["first", "second", "copy"];
 
-fn world(seed: u64) -> World {
-    let world = World::new(3, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 fn small() -> LogOptions {
     options().segment_bytes(32 << 10).max_batch_bytes(32 << 10).retention_bytes(0)
 }
@@ -34,7 +28,7 @@ struct Several {
 
 impl Several {
     fn new(seed: u64) -> Several {
-        let worlds = [world(seed), world(seed + 1000)];
+        let worlds = [World::with_topic(3, seed), World::with_topic(3, seed + 1000)];
         Several { worlds, copy: tempfile::tempdir().unwrap(), turns: Vec::new() }
     }
 

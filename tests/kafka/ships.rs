@@ -56,8 +56,7 @@ pub(crate) fn assert_once(world: &World, to: i64) {
 #[test]
 fn a_backlog_and_what_follows_it_arrive_once_and_in_order() {
     for nodes in [1, 3] {
-        let world = World::new(nodes, 1);
-        world.state().cluster.create_topic("t", 1, &[]);
+        let world = World::with_topic(nodes, 1);
         let log = options().open_on(&disk(), "/log").unwrap();
         fill(&log, 700);
         let mut turns = world.ship(&log, world.upstream("t"));

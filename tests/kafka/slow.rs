@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use forebay::{FlushPolicy, Log};
 
+use crate::fake::Action;
+use crate::lasts::{drain, found, open};
+use crate::lost::forget;
 use crate::pipe::Pipe;
-use crate::ships::disk;
+use crate::ships::{disk, fill, value};
 use crate::world::World;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -14,8 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Ships a backlog of batches of so many records of so many bytes. How many times the bytes of
 /// the log went over the link, and how many times as long as it had to it took.
 fn ships(seed: u64, pipe: Pipe, batches: i64, (records, bytes): (i64, usize)) -> (f64, f64) {
-    let world = World::new(1, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
+    let world = World::with_topic(1, seed);
     world.state().pipe = Some(pipe);
     let log = Log::options().flush(FlushPolicy::Manual).open_on(&disk(), "/log").unwrap();
     let value = |number: i64| {
@@ -71,5 +73,37 @@ fn links_that_lose_much_and_links_that_are_very_long_are_shipped_over() {
             assert!(carried < 1.5, "{seed}: {carried} times");
             assert!(long || took < 40.0, "{seed}: {took} times as long");
         }
+    }
+}
+
+/// What is read back, because brokers have forgotten the device or the device what it had shipped,
+/// comes in pieces for which the link has time: no wait runs out.
+#[test]
+fn a_topic_is_read_back_over_a_link_of_two_kilobytes_a_second() {
+    for forgotten_here in [false, true] {
+        let (world, disk) = (World::with_topic(1, 1), disk());
+        let log = open(&disk);
+        fill(&log, 100);
+        drain(&world, &log, world.upstream("t"));
+        // Another device, on a quick link.
+        let other = open(&crate::ships::disk());
+        for number in 0..4000 {
+            other.append(format!("strange {number:0200}")).unwrap();
+        }
+        other.flush().unwrap();
+        drain(&world, &other, world.upstream("t").merge_bytes(4 << 10));
+        world.act(Action::ForgetProducers { topic: "t".to_owned() });
+        drop(log);
+        if forgotten_here {
+            forget(&disk);
+        }
+        let log = open(&disk);
+        fill(&log, 110);
+        world.state().pipe = Some(Pipe::new(2000, Duration::from_secs(5), 1));
+        let status = drain(&world, &log, world.upstream("t"));
+        let counts = (status.lag_records, status.failures, status.upstream.maybe_doubled);
+        assert_eq!(counts, (0, 0, 0), "{forgotten_here}: {status:?}");
+        let ours = found(&world).into_iter().filter(|value| !value.starts_with(b"strange"));
+        assert_eq!(ours.collect::<Vec<_>>(), (0..110).map(value).collect::<Vec<_>>());
     }
 }

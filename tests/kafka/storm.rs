@@ -144,8 +144,7 @@ fn open(disk: &Disk) -> Log {
 fn storm(seed: u64) {
     let mut dice = Dice(seed);
     let dice = &mut dice;
-    let world = World::new(3, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
+    let world = World::with_topic(3, seed);
     let forgets = dice.below(3) == 0;
     if !forgets && dice.below(3) == 0 {
         let delay = Duration::from_millis(dice.below(3000));

@@ -14,18 +14,12 @@ use crate::world::{WALL_MS, World};
 const SEEDS: std::ops::Range<u64> = 0..20;
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn world(seed: u64) -> World {
-    let world = World::new(3, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 /// R8: brokers lose what they had acknowledged. It is shipped again from the log; what the log has
 /// no longer is told as a gap.
 #[test]
 fn what_brokers_lost_is_shipped_again_and_what_is_gone_for_good_is_told() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
         fill(&log, 300);
@@ -34,9 +28,9 @@ fn what_brokers_lost_is_shipped_again_and_what_is_gone_for_good_is_told() {
         let start = if deleted { 280 } else { 0 };
         log.delete_records(Offset::new(start)).unwrap();
         let keep = Keep::Below(100 + seed as i64 * 7);
-        let (topic, now) = ("t".to_owned(), world.now());
+        let topic = "t".to_owned();
         let lose = Action::MoveLeader { topic, partition: 0, to: None, keep };
-        world.state().cluster.act(lose, now);
+        world.act(lose);
         let left = world.state().cluster.log_end("t", 0);
         assert!((1..250).contains(&left), "{left}");
         fill(&log, 400);
@@ -59,16 +53,16 @@ fn what_brokers_lost_is_shipped_again_and_what_is_gone_for_good_is_told() {
 #[test]
 fn what_brokers_lost_with_its_producers_is_found_missing_in_the_topic() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
         fill(&log, 300);
         assert_eq!(world.drain(&mut turns, HOUR).lag_records, 0);
-        let (topic, now) = ("t".to_owned(), world.now());
+        let topic = "t".to_owned();
         let keep = Keep::Below(seed as i64 % 4 * 60);
         let lose = Action::MoveLeader { topic: topic.clone(), partition: 0, to: None, keep };
-        world.state().cluster.act(lose, now);
-        world.state().cluster.act(Action::ForgetProducers { topic }, now);
+        world.act(lose);
+        world.act(Action::ForgetProducers { topic });
         fill(&log, 400);
         let status = world.drain(&mut turns, HOUR);
         assert_eq!((status.lag_records, status.rewinds), (0, 1), "{seed}: {status:?}");
@@ -80,7 +74,7 @@ fn what_brokers_lost_with_its_producers_is_found_missing_in_the_topic() {
 #[test]
 fn a_broker_that_asks_to_wait_is_waited_for_without_haste() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let wait = Duration::from_secs(1 + seed);
         let throttle = Fault::Throttle(wait);
@@ -113,7 +107,7 @@ fn a_broker_that_asks_to_wait_is_waited_for_without_haste() {
 #[test]
 fn a_link_that_is_gone_for_days_doubles_and_loses_nothing() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
         let mut to = 0;
@@ -130,14 +124,12 @@ fn a_link_that_is_gone_for_days_doubles_and_loses_nothing() {
             while left > Duration::ZERO {
                 let some = left.min(10 * MINUTE);
                 world.drain(&mut turns, some);
-                let now = world.now();
-                world.state().cluster.act(Action::ExpireProducers, now);
+                world.act(Action::ExpireProducers);
                 left -= some;
             }
             if seconds == 3600 {
                 let forget = Action::ForgetProducers { topic: "t".to_owned() };
-                let now = world.now();
-                world.state().cluster.act(forget, now);
+                world.act(forget);
             }
             world.mend();
             let status = world.drain(&mut turns, HOUR);
@@ -152,7 +144,7 @@ fn a_link_that_is_gone_for_days_doubles_and_loses_nothing() {
 #[test]
 fn a_wall_clock_that_jumps_hastens_and_delays_nothing() {
     for seed in SEEDS {
-        let world = world(seed);
+        let world = World::with_topic(3, seed);
         let log = options().open_on(&disk(), "/log").unwrap();
         let mut turns = world.ship(&log, world.upstream("t"));
         fill(&log, 50);
@@ -175,7 +167,7 @@ fn a_wall_clock_that_jumps_hastens_and_delays_nothing() {
 #[test]
 fn a_device_that_is_stopped_in_the_middle_goes_on_where_it_was() {
     for seed in SEEDS {
-        let (world, disk) = (world(seed), disk());
+        let (world, disk) = (World::with_topic(3, seed), disk());
         let lost = Fault::DropAfter { close: false };
         world.state().cluster.fault(ApiKey::Produce, When::PerMille(100), lost);
         let late = Fault::Land(Duration::from_secs(1 + seed % 7));
@@ -203,7 +195,7 @@ fn a_device_that_is_stopped_in_the_middle_goes_on_where_it_was() {
 /// first that it ever saw, though it refused the one before: none is on its way behind another.
 #[test]
 fn a_producer_of_old_records_that_is_forgotten_between_two_batches_loses_none() {
-    let world = world(3);
+    let world = World::with_topic(3, 3);
     world.state().cluster.topic_config("t", "retention.ms", "-1");
     let log = options().open_on(&disk(), "/log").unwrap();
     let time = Timestamp::from_millis(WALL_MS - 2 * 86_400_000);

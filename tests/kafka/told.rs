@@ -9,15 +9,9 @@ use crate::fake::{Fault, When};
 use crate::ships::{HOUR, disk, fill, options};
 use crate::world::{WALL_MS, World};
 
-fn world(seed: u64) -> World {
-    let world = World::new(1, seed);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 #[test]
 fn a_lag_is_told_in_records_bytes_and_age() {
-    let world = world(1);
+    let world = World::with_topic(1, 1);
     let log = options().open_on(&disk(), "/log").unwrap();
     let mut turns = world.ship(&log, world.upstream("t"));
     world.cut();
@@ -36,7 +30,7 @@ fn a_lag_is_told_in_records_bytes_and_age() {
 
 #[test]
 fn what_is_on_its_way_and_what_was_sent_again_are_counted() {
-    let world = world(1);
+    let world = World::with_topic(1, 1);
     let log = options().open_on(&disk(), "/log").unwrap();
     let lost = Fault::DropBefore { close: false };
     world.state().cluster.fault(ApiKey::Produce, When::Nth(1), lost);
@@ -62,7 +56,7 @@ fn what_is_on_its_way_and_what_was_sent_again_are_counted() {
 #[test]
 fn the_place_upstream_of_an_offset_can_be_asked_for() {
     for alone in [true, false] {
-        let world = world(1);
+        let world = World::with_topic(1, 1);
         let logs = [1, 2].map(|_| options().open_on(&disk(), "/log").unwrap());
         let mut turns = logs.each_ref().map(|log| world.ship(log, world.upstream("t")));
         for round in 1..=300 {

@@ -57,12 +57,26 @@ impl World {
         })))
     }
 
+    /// The same with the topic `t`, of one partition.
+    pub(crate) fn with_topic(nodes: usize, seed: u64) -> World {
+        let world = World::new(nodes, seed);
+        world.state().cluster.create_topic("t", 1, &[]);
+        world
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     pub(crate) fn now(&self) -> Duration {
         self.state().now
+    }
+
+    /// Does something to the cluster, now.
+    pub(crate) fn act(&self, action: Action) {
+        let mut state = self.state();
+        let now = state.now;
+        state.cluster.act(action, now);
     }
 
     /// An upstream that reaches this cluster.
@@ -89,11 +103,9 @@ impl World {
 
     /// Takes the link away: nothing that is on its way arrives, and no name leads anywhere.
     pub(crate) fn cut(&self) {
-        let mut state = self.state();
-        let now = state.now;
         for node in 1..=3 {
-            state.nameless.push(format!("node-{node}"));
-            state.cluster.act(Action::CloseConnections { node }, now);
+            self.state().nameless.push(format!("node-{node}"));
+            self.act(Action::CloseConnections { node });
         }
     }
 

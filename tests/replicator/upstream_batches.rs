@@ -53,12 +53,12 @@ impl Batch {
         tail.extend(self.producer.2.to_be_bytes());
         tail.extend(self.count.to_be_bytes());
         tail.extend(&self.body);
-        let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &tail);
+        let crc = crc32c::crc32c(&tail);
         let mut bytes = self.base.to_be_bytes().to_vec();
         bytes.extend(i32::try_from(tail.len() + 9).unwrap().to_be_bytes());
         bytes.extend((-1_i32).to_be_bytes());
         bytes.push(2);
-        bytes.extend(u32::try_from(crc).unwrap().to_be_bytes());
+        bytes.extend(crc.to_be_bytes());
         bytes.extend(tail);
         bytes
     }

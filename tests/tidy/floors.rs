@@ -5,8 +5,8 @@ use super::code::{File, Finding, item_end, names_under, words};
 /// The floor of each module of the crate. Imports point down; design, "Architecture".
 const FLOORS: [(&str, usize); 12] = [
     ("words", 0),
-    ("codec", 1),
-    ("sys", 2),
+    ("sys", 1),
+    ("codec", 2),
     ("disk", 3),
     ("log", 4),
     ("consumer", 5),

@@ -1,4 +1,4 @@
-//! Floor 1's tests: what the codec takes and refuses, to the number and to the byte.
+//! Floor 2's tests: what the codec takes and refuses, to the number and to the byte.
 
 use super::*;
 use crate::codec::decode::{RawRecord, check_body, check_header, judge_header};

@@ -1,4 +1,4 @@
-//! Floor 1's tests: what the two indexes take, hold and are read back from, to the entry.
+//! Floor 2's tests: what the two indexes take, hold and are read back from, to the entry.
 
 use super::*;
 use crate::codec::index::{Due, IndexEntry, TimeEntry, entries_max, memory_max};

@@ -35,6 +35,13 @@ use crate::{Error, ErrorKind, Result};
 const RENEWED_PERCENT: u32 = 85;
 /// A broker takes no second login within a second of the first.
 const RENEWED_AFTER: Duration = Duration::from_millis(1100);
+/// Kafka's words for both ends of a partition in the place of a time.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+/// Who asks for offsets. A consumer is told of what the replicas have; one that debugs, of what the
+/// broker has: so the brokers of 2.8 to 4.3, and it takes no other right.
+const CONSUMER: BrokerId = BrokerId(-1);
+const DEBUGGING: BrokerId = BrokerId(-2);
 const METADATA: i16 = 11;
 const PRODUCE: i16 = 9;
 const PRODUCE_BY_ID: i16 = 13;
@@ -63,6 +70,8 @@ pub(super) struct Leader {
     pub(super) node: i32,
     pub(super) host: String,
     pub(super) port: u16,
+    /// Who leads in it leads alone; -1 if it is not told.
+    pub(super) epoch: i32,
 }
 
 /// A topic that is to be made where there is none.
@@ -86,6 +95,13 @@ pub(super) struct Produced {
     pub(super) base_offset: i64,
     pub(super) why: String,
     pub(super) throttle: Duration,
+}
+
+impl Topic {
+    /// The epoch of a partition's leader.
+    fn epoch(&self, partition: i32) -> i32 {
+        self.leaders.get(&partition).map_or(-1, |leader| leader.epoch)
+    }
 }
 
 fn name(text: &str) -> TopicName {
@@ -161,7 +177,8 @@ impl Node {
             let Some(broker) = broker else { continue };
             let Ok(port) = u16::try_from(broker.port) else { continue };
             let (node, host) = (node.0, broker.host.to_string());
-            leaders.insert(partition.partition_index, Leader { node, host, port });
+            let epoch = partition.leader_epoch;
+            leaders.insert(partition.partition_index, Leader { node, host, port, epoch });
         }
         let cluster = text(answer.cluster_id.as_ref());
         let (id, name) = (found.topic_id, topic.to_owned());
@@ -292,13 +309,59 @@ impl Node {
         earliest: bool,
         network: &dyn Network,
     ) -> Result<i64> {
+        let time = if earliest { EARLIEST } else { LATEST };
+        match self.offset(topic, (partition, -1), time, CONSUMER, network)? {
+            Ok(offset) => Ok(offset),
+            Err(code) => Err(self.error(code, "the partition's offsets")),
+        }
+    }
+
+    /// The same, from nobody but who leads in the epoch that is known. `None` while the leader does
+    /// not know it, as it was elected only now.
+    pub(super) fn high_watermark(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        network: &dyn Network,
+    ) -> Result<Option<i64>> {
+        let of = (partition, topic.epoch(partition));
+        match self.offset(&topic.name, of, LATEST, CONSUMER, network)? {
+            Ok(offset) => Ok(Some(offset)),
+            Err(codes::OFFSET_NOT_AVAILABLE) => Ok(None),
+            Err(code) => Err(self.error(code, "the partition's high watermark")),
+        }
+    }
+
+    /// One past the last offset that the leader has, whether replicas have it or not; or the code
+    /// by which it does not tell.
+    pub(super) fn log_end(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        network: &dyn Network,
+    ) -> Result<std::result::Result<i64, i16>> {
+        // A follower would answer, too.
+        let of = (partition, topic.epoch(partition));
+        self.offset(&topic.name, of, LATEST, DEBUGGING, network)
+    }
+
+    /// The offset at a time in a partition, in this epoch of its leader, as seen by whom `replica`
+    /// says; or the error code.
+    fn offset(
+        &mut self,
+        topic: &str,
+        (partition, epoch): (i32, i32),
+        time: i64,
+        replica: BrokerId,
+        network: &dyn Network,
+    ) -> Result<std::result::Result<i64, i16>> {
         let asked = ListOffsetsPartition::default()
             .with_partition_index(partition)
-            .with_current_leader_epoch(-1)
-            .with_timestamp(if earliest { -2 } else { -1 });
+            .with_current_leader_epoch(epoch)
+            .with_timestamp(time);
         let asked = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![asked]);
         let request =
-            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+            ListOffsetsRequest::default().with_replica_id(replica).with_topics(vec![asked]);
         let shape = bounded::LIST_OFFSETS;
         let answer = self.call(&request, 6, shape, network)?;
         let found = answer.topics.into_iter().find(|found| *found.name.0 == *topic);
@@ -306,10 +369,10 @@ impl Node {
         let Some(found) = found.find(|found| found.partition_index == partition) else {
             return Err(self.unasked("the offsets of another partition"));
         };
-        match found.error_code {
+        Ok(match found.error_code {
             0 => Ok(found.offset),
-            code => Err(self.error(code, "the partition's offsets")),
-        }
+            code => Err(code),
+        })
     }
 
     /// Batches from an offset on, below the high watermark: so many bytes of them, or one batch.
@@ -330,7 +393,7 @@ impl Node {
             .with_partition_max_bytes(bytes);
         let asked = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![asked]);
         let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
+            .with_replica_id(CONSUMER)
             .with_max_wait_ms(0)
             .with_min_bytes(1)
             .with_max_bytes(bytes)

@@ -38,6 +38,7 @@ pub(super) const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 pub(super) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub(super) const OFFSET_OUT_OF_RANGE: i16 = 1;
 pub(super) const TOPIC_ALREADY_EXISTS: i16 = 36;
+pub(super) const OFFSET_NOT_AVAILABLE: i16 = 78;
 
 pub(super) fn verdict(code: i16) -> Verdict {
     match code {
@@ -61,6 +62,11 @@ fn needs_a_person(code: i16) -> bool {
         code,
         17 | 29 | 30 | 31 | 33 | 34 | 35 | 40 | 41 | 42 | 43 | 44 | 53 | 54 | 55 | 58 | 65 | 76
     )
+}
+
+/// Whether it says that the partition is led by another one, or nobody yet.
+pub(super) fn is_of_leader(code: i16) -> bool {
+    matches!(code, 3 | 5 | 6 | 9 | 56 | 74 | 75 | OFFSET_NOT_AVAILABLE)
 }
 
 /// An error for this code. `what` says what failed, and at which broker.
@@ -124,6 +130,7 @@ fn describe(code: i16) -> (&'static str, &'static str) {
         74 => ("FENCED_LEADER_EPOCH", "the partition's leader has moved"),
         75 => ("UNKNOWN_LEADER_EPOCH", "the partition's leader has moved"),
         76 => ("UNSUPPORTED_COMPRESSION_TYPE", "use a newer broker, or another codec"),
+        78 => ("OFFSET_NOT_AVAILABLE", "the partition's leader was elected only now"),
         87 => ("INVALID_RECORD", "the broker does not take a record: see its log"),
         89 => ("THROTTLING_QUOTA_EXCEEDED", "the user's quota is used up"),
         90 => ("PRODUCER_FENCED", "somebody else ships under this identity"),

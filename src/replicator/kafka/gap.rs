@@ -30,14 +30,31 @@ impl Link {
             return Ok(());
         }
         self.settle(with)?;
-        // In the place of a marker nothing is missing that was not counted.
-        with.memory.count_gap((to - self.next - i64::from(marker_is_due)).unsigned_abs());
-        let marked = with.marks_gaps();
-        self.begin_epoch(self.next, Offset::new(to.get() - i64::from(marked)), marked, with)?;
-        match marked {
+        match self.begin_behind_gap(to, with)? {
             true => self.put_marker(time, with),
             false => Ok(()),
         }
+    }
+
+    /// What lies below the log's start is gone. That is counted and kept before the committed
+    /// offset moves there: a broker that then forgets the producer leaves nobody who knows of it.
+    pub(super) fn pass_deleted(&mut self, with: &mut With<'_, '_>) -> Result<()> {
+        let start = with.source.log_start();
+        let begins = self.identity.skip(self.next).get() + i64::from(self.marker_is_due());
+        if begins < start.get() {
+            self.begin_behind_gap(start, with)?;
+        }
+        Ok(())
+    }
+
+    /// Counts the offsets that are missing up to `to`, and begins an epoch; whether with a marker.
+    fn begin_behind_gap(&mut self, to: Offset, with: &mut With<'_, '_>) -> Result<bool> {
+        // In the place of a marker nothing is missing that was not counted.
+        let missing = to - self.next - i64::from(self.marker_is_due());
+        with.memory.count_gap(missing.unsigned_abs());
+        let marked = with.marks_gaps();
+        self.begin_epoch(self.next, Offset::new(to.get() - i64::from(marked)), marked, with)?;
+        Ok(marked)
     }
 
     /// Whether a marker comes next: one that was kept, and is not known to have arrived.

@@ -143,6 +143,15 @@ impl Identity {
         }
     }
 
+    /// The first offset that may not have arrived, if nobody says more than the committed offset:
+    /// of an epoch that was begun, and that nothing was acknowledged of, everything.
+    pub(super) fn unacknowledged(&self, committed: Offset) -> Offset {
+        match self.before {
+            Some((_, end)) if committed >= end => self.era.anchor,
+            _ => committed,
+        }
+    }
+
     /// How many of these offsets are shipped: those in a gap are not.
     pub(super) fn shipped(&self, from: Offset, to: Offset) -> i64 {
         let gap =

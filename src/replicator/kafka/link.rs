@@ -44,6 +44,8 @@ pub(super) struct Memory {
     refused: Option<(Offset, u32)>,
     /// The topic takes no markers of gaps.
     pub(super) unmarked: bool,
+    /// How often the leader was asked in vain where its log ends.
+    pub(super) untold: u32,
     /// The producer id is of no use any more.
     pub(super) renew: bool,
     /// The sequences from here on are refused for no reason that can be seen.
@@ -69,6 +71,7 @@ impl Default for Memory {
             split: None,
             refused: None,
             unmarked: false,
+            untold: 0,
             renew: false,
             unexplained: None,
             throttled_until: Duration::ZERO,
@@ -87,6 +90,13 @@ impl With<'_, '_> {
     /// Whether gaps are marked in the topic.
     pub(super) fn marks_gaps(&self) -> bool {
         self.settings.mark_gaps && !self.memory.unmarked
+    }
+
+    /// What is durable and not known to be acknowledged may stand upstream, and nobody can tell: it
+    /// is shipped again, and may be doubled.
+    pub(super) fn count_in_doubt(&mut self) {
+        let in_doubt = self.source.durable() - self.source.committed();
+        self.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
     }
 }
 

@@ -9,13 +9,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::calls::{Node, Topic};
 use super::link::With;
-use crate::{ErrorKind, Offset, OffsetSpec, Record, RecordBatch, Result, TimestampType};
+use super::reading::Reading;
+use super::unseen::await_replicas;
+use crate::{ErrorKind, Offset, OffsetSpec, Record, Result, TimestampType};
 
 /// How much of the topic's end is looked at first, in offsets; then four times as much.
 const FIRST_LOOK: i64 = 10_000;
 /// How many bytes are read back at the most.
 const READ_BYTES_MAX: usize = 64 << 20;
-const FETCH_BYTES: i32 = 1 << 20;
 
 /// Of so many of a batch's last records it is kept what they are.
 const RECORDS_MAX: usize = 64;
@@ -30,6 +31,26 @@ struct Last {
 
 /// One past the last offset that stands upstream, as far as can be found; `None` if nothing does.
 pub(super) fn find(
+    node: &mut Node,
+    topic: &Topic,
+    partition: i32,
+    with: &mut With<'_, '_>,
+) -> Result<Option<Offset>> {
+    await_replicas(node, topic, partition, with)?;
+    let found = search(node, topic, partition, with)?;
+    let start = with.source.log_start();
+    if found.is_none() && start > Offset::ZERO {
+        // How many of them is not known: no count would be true.
+        let warning = format!(
+            "what was shipped is not known any more, and the log begins at offset {start}: whether \
+             the records before it arrived cannot be told"
+        );
+        with.memory.status.warnings.push(warning);
+    }
+    Ok(found)
+}
+
+fn search(
     node: &mut Node,
     topic: &Topic,
     partition: i32,
@@ -58,8 +79,7 @@ pub(super) fn find(
         look = look.saturating_mul(4);
     }
     // Something stands there, and whose it is was not found out.
-    let in_doubt = with.source.durable() - with.source.committed();
-    with.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
+    with.count_in_doubt();
     Ok(None)
 }
 
@@ -73,14 +93,11 @@ fn lasts(
     with: &With<'_, '_>,
 ) -> Result<BTreeMap<i64, Last>> {
     let mut found = BTreeMap::new();
-    let mut at = offsets.start;
-    while at < offsets.end && *read < READ_BYTES_MAX {
-        let fetched = node.fetch(&topic.name, partition, at, FETCH_BYTES, &*with.network)?;
+    let mut reading = Reading::new(topic, partition, offsets.start);
+    while reading.at < offsets.end && *read < READ_BYTES_MAX {
+        let fetched = reading.ask(node, &*with.network)?;
         *read += fetched.records.len();
-        let (mut rest, before): (&[u8], _) = (&fetched.records, at);
-        while let Some((batch, behind)) = RecordBatch::split_first(rest)? {
-            rest = behind;
-            at = at.max(batch.next_offset().get());
+        let any = reading.visit(&fetched, |batch| {
             if batch.producer_id() >= 0 && !batch.is_control() && !batch.is_empty() {
                 let timed = batch.timestamp_type() == TimestampType::CreateTime;
                 let skipped = batch.len().saturating_sub(RECORDS_MAX);
@@ -88,8 +105,9 @@ fn lasts(
                 let last = Last { records: records.map(|one| hash(&one, timed)).collect(), timed };
                 found.insert(batch.producer_id(), last);
             }
-        }
-        if at == before {
+            Ok(())
+        })?;
+        if !any {
             break;
         }
     }

@@ -1,9 +1,9 @@
 //! Ships to an Apache Kafka cluster: each record once, in order, whatever fails.
 //!
-//! Floor 6. `open` finds the leader and where to go on, `link` sends and takes answers, `tail`
-//! reads back, `identity` is the arithmetic, `preflight` judges the topic's settings; `calls`,
-//! `channel` and `bounded` are the wire, `tls` makes it secure; `network` is the one place that
-//! knows sockets and time.
+//! Floor 6. `open` finds the leader and where to go on, `link` sends and takes answers, `tail` and
+//! `lost` read back, by `reading`, when `unseen` has nothing left that cannot be read; `identity`
+//! is the arithmetic, `preflight` judges the topic's settings; `calls`, `channel` and `bounded` are
+//! the wire, `tls` makes it secure; `network` is the one place that knows sockets and time.
 
 mod bounded;
 mod calls;
@@ -16,10 +16,12 @@ mod lost;
 mod network;
 mod open;
 mod preflight;
+mod reading;
 mod sasl;
 mod settings;
 mod tail;
 mod tls;
+mod unseen;
 
 use std::fmt;
 use std::sync::Arc;

@@ -146,8 +146,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
         None => {
             if with.source.committed() > Offset::ZERO && !with.memory.renew {
                 // Somebody shipped before, and who that was upstream is lost.
-                let in_doubt = with.source.durable() - with.source.committed();
-                with.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
+                with.count_in_doubt();
             }
             fresh(&mut node, &topic, partition, start(with), with)?
         }
@@ -164,8 +163,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
     let mut resume = make_sure(&mut link, resume, with)?;
     if link.identity.is_copied(hardware) {
         if link.blind {
-            let in_doubt = with.source.durable() - with.source.committed();
-            with.memory.status.maybe_doubled += in_doubt.max(0).unsigned_abs();
+            with.count_in_doubt();
         }
         // Under the old id the other device may go on.
         resume = begin_anew(&mut link, resume.from, with)?;
@@ -173,6 +171,7 @@ pub(super) fn open(due: usize, with: &mut With<'_, '_>) -> Result<Opened> {
         link.identity.hardware = hardware;
     }
     (link.next, link.acknowledged) = (resume.from, resume.acknowledged);
+    link.pass_deleted(with)?;
     with.memory.sent = Some(with.memory.sent.map_or(resume.from, |sent| sent.max(resume.from)));
     Ok(Opened { link, resume, batch_bytes_max })
 }
@@ -225,7 +224,7 @@ fn check_new_topic(
 }
 
 /// The first offset that is not accounted for.
-fn start(with: &With<'_, '_>) -> Offset {
+pub(super) fn start(with: &With<'_, '_>) -> Offset {
     with.source.committed().max(with.source.log_start())
 }
 
@@ -316,7 +315,7 @@ fn resume(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume> {
             with.memory.status.delivery = Delivery::AtLeastOnce;
             let warning = format!("{}: grant READ on the topic", error.what_failed());
             with.memory.status.warnings.push(warning);
-            return Ok(Resume::at(start(with)));
+            return Ok(Resume::at(link.identity.unacknowledged(committed)));
         }
         Err(error) => return Err(error),
     };

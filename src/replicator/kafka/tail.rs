@@ -6,13 +6,10 @@
 use super::gap::is_marker;
 use super::identity::{Finding, Known, judge};
 use super::link::{Link, With};
-use super::open::begin_anew;
+use super::open::{begin_anew, start};
+use super::reading::Reading;
+use super::unseen::await_replicas;
 use crate::{Delivery, Error, ErrorKind, Offset, OffsetSpec, RecordBatch, Result, Resume};
-
-/// How much is read back at once, of a tail, and to see its last batch; one whole batch always
-/// comes.
-const TAIL_BYTES: i32 = 1 << 20;
-const LAST_BYTES: i32 = 16 << 10;
 
 /// What a walk over the tail came to.
 enum Walked {
@@ -31,59 +28,58 @@ enum Walked {
     Denied,
 }
 
-/// Visits the batches of our producer id from where the last acknowledged one stands.
+/// Visits the batches of our producer id from where the last acknowledged one stands, to the last
+/// one that the leader has now.
 fn walk(
     link: &mut Link,
     with: &mut With<'_, '_>,
     visit: impl FnMut(&RecordBatch, &mut With<'_, '_>) -> Result<()>,
 ) -> Result<Walked> {
-    walk_from(link.identity.upstream.max(0), TAIL_BYTES, link, with, visit)
+    await_replicas(&mut link.node, &link.topic, link.partition, with)?;
+    walk_from(link.identity.upstream.max(0), link, with, visit)
 }
 
-/// The same from another offset, so many bytes at a time.
+/// The same from another offset.
 fn walk_from(
-    mut at: i64,
-    bytes: i32,
+    from: i64,
     link: &mut Link,
     with: &mut With<'_, '_>,
     mut visit: impl FnMut(&RecordBatch, &mut With<'_, '_>) -> Result<()>,
 ) -> Result<Walked> {
-    let (name, partition) = (link.topic.name.clone(), link.partition);
+    let producer = link.identity.producer;
+    let mut reading = Reading::new(&link.topic, link.partition, from);
     let mut walked = Walked::Whole;
     loop {
-        let fetched = link.node.fetch(&name, partition, at, bytes, &*with.network);
-        let fetched = match fetched {
+        let fetched = match reading.ask(&mut link.node, &*with.network) {
             Ok(fetched) => fetched,
             Err(error) if error.kind() == ErrorKind::OffsetOutOfRange => {
-                let first = link.node.end_offset(&name, partition, true, &*with.network)?;
-                let end = link.node.end_offset(&name, partition, false, &*with.network)?;
-                walked = match end < at {
+                let (name, partition) = (&link.topic.name, link.partition);
+                let first = link.node.end_offset(name, partition, true, &*with.network)?;
+                let end = link.node.end_offset(name, partition, false, &*with.network)?;
+                walked = match end < reading.at {
                     true => Walked::Lost { from_zero: first == 0, end },
                     false => Walked::Part,
                 };
                 if first >= end {
                     return Ok(walked);
                 }
-                at = first;
+                reading.at = first;
                 continue;
             }
             Err(error) if error.kind() == ErrorKind::UpstreamRejected => return Ok(Walked::Denied),
             Err(error) => return Err(error),
         };
-        let mut rest: &[u8] = &fetched.records;
-        let before = at;
-        while let Some((batch, behind)) = RecordBatch::split_first(rest)? {
-            rest = behind;
-            at = at.max(batch.next_offset().get());
-            if batch.producer_id() == link.identity.producer && !batch.is_control() {
-                visit(&batch, with)?;
+        let any = reading.visit(&fetched, |batch| {
+            match batch.producer_id() == producer && !batch.is_control() {
+                true => visit(batch, with),
+                false => Ok(()),
             }
-        }
-        if at >= fetched.high_watermark {
+        })?;
+        if reading.at >= fetched.high_watermark {
             return Ok(walked);
         }
-        if at == before {
-            let text = format!("it has no batch at offset {at}, below its end");
+        if !any {
+            let text = format!("it has no batch at offset {}, below its end", reading.at);
             return Err(Error::upstream(link.node.channel.at(text)));
         }
     }
@@ -109,7 +105,7 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
     if let Walked::Denied = walked {
         with.memory.status.maybe_doubled += in_doubt;
         with.memory.status.delivery = Delivery::AtLeastOnce;
-        return Ok(Resume::at(link.identity.skip(committed)));
+        return Ok(Resume::at(link.identity.unacknowledged(committed)));
     }
     let known = found.map(|(known, _)| known);
     match judge(&link.identity, known, committed) {
@@ -123,11 +119,7 @@ pub(super) fn search(link: &mut Link, with: &mut With<'_, '_>) -> Result<Resume>
             Ok(Resume::at(link.identity.skip(next)))
         }
         Finding::Forgotten => {
-            // Of an epoch that was begun, and that nothing was acknowledged of, everything.
-            let mut from = match link.identity.before {
-                Some((_, end)) if committed >= end => link.identity.era.anchor,
-                _ => committed,
-            };
+            let mut from = link.identity.unacknowledged(committed);
             match walked {
                 Walked::Part => with.memory.status.maybe_doubled += in_doubt,
                 Walked::Lost { from_zero, end } => {
@@ -174,9 +166,8 @@ pub(super) fn beyond(link: &mut Link, next: Offset, with: &mut With<'_, '_>) -> 
             Ok(Resume::unsure(next, with.source.committed()))
         }
         (None, _) => {
-            let committed = with.source.committed();
-            with.memory.status.maybe_doubled += (with.source.durable() - committed).unsigned_abs();
-            begin_anew(link, committed.max(with.source.log_start()), with)
+            with.count_in_doubt();
+            begin_anew(link, start(with), with)
         }
         (Some(differs), _) => apart(link, differs, with),
     }
@@ -286,7 +277,7 @@ pub(super) fn confirm(link: &mut Link, with: &mut With<'_, '_>) -> Result<Option
     // not have to come back over the link.
     let last = identity.shipped(link.acknowledged, near) - 1;
     let at = identity.upstream.max(0).saturating_add(last.max(0));
-    let walked = walk_from(at, LAST_BYTES, link, with, |batch, with| {
+    let walked = walk_from(at, link, with, |batch, with| {
         if let Finding::Has(next) = judge(&identity, Some(known_by(batch)), near) {
             if next > acknowledged && differs.is_none() {
                 let first = Offset::new(next.get() - batch.len() as i64);

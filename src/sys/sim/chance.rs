@@ -1,6 +1,6 @@
 //! Numbers that look random and are the same for the same seed, and a hash that is quick.
 //!
-//! Floor 2.
+//! Floor 1.
 
 /// Splitmix64.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What a file holds, a page at a time: pages that nobody changed are shared between the cache, the
 //! device and every disk that was made of them.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};

@@ -1,6 +1,6 @@
 //! What is left when the power goes, and when only the process dies.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Directories of the simulated disk that are locked, renamed and removed, and what lies below
 //! them.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,6 +1,6 @@
 //! What a test does with a simulated disk.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::path::Path;
 use std::sync::Arc;

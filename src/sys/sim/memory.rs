@@ -1,6 +1,6 @@
 //! The memory behind the maps of a simulated file.
 //!
-//! Floor 2. A mirror of the cache: what a map stores is told to the disk at once, what is written
+//! Floor 1. A mirror of the cache: what a map stores is told to the disk at once, what is written
 //! past the map is copied in.
 #![expect(unsafe_code, reason = "maps are raw memory; every block has its proof")]
 

@@ -36,7 +36,7 @@
 //! # Ok::<(), forebay::Error>(())
 //! ```
 //!
-//! Floor 2.
+//! Floor 1.
 #![allow(
     clippy::exhaustive_enums,
     clippy::exhaustive_structs,

@@ -1,6 +1,6 @@
 //! Directories of the simulated disk: which name leads to which file.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::collections::BTreeMap;
 use std::io;

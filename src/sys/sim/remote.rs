@@ -1,6 +1,6 @@
 //! A disk that shows another one's files, as over a network.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

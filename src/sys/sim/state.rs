@@ -1,7 +1,7 @@
 //! The state of a simulated machine: its files as the cache has them and as the device is known to
 //! have them, and the changes in between that are loose.
 //!
-//! Floor 2. Everything here runs under the one lock.
+//! Floor 1. Everything here runs under the one lock.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;

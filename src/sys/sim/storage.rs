@@ -1,6 +1,6 @@
 //! The simulated disk behind the storage traits: every call is counted, watched, and may fail.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::io;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Floor 2's tests of the simulated disk: each part of its fault model happens, and nothing that
+//! Floor 1's tests of the simulated disk: each part of its fault model happens, and nothing that
 //! the model excludes does.
 
 mod dirs;

@@ -1,6 +1,6 @@
 //! The one who watches the calls.
 //!
-//! Floor 2.
+//! Floor 1.
 
 use std::fmt;
 

@@ -96,7 +96,7 @@ impl Cluster {
                     frame[at..end].copy_from_slice(&claim[..end - at]);
                 }
                 Fault::Replace(these, those) => replace(&mut frame, these, those),
-                Fault::Correlation(added) => {
+                Fault::Correlation(added) if frame.len() >= 4 => {
                     let wrong = ask.head.correlation.wrapping_add(*added);
                     frame[..4].copy_from_slice(&wrong.to_be_bytes());
                 }

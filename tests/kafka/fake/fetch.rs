@@ -20,12 +20,21 @@ use super::answers::{Ask, Waiting};
 use super::cluster::{Cluster, Topic};
 use super::metadata::{NOT_LEADER_OR_FOLLOWER, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION};
 use super::partition::{Partition, Producer, Stored};
+use super::settings::Debugging;
 use super::wire;
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const FENCED_LEADER_EPOCH: i16 = 74;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
+
+const LEADER_NOT_AVAILABLE: i16 = 5;
+const OFFSET_NOT_AVAILABLE: i16 = 78;
+
+/// Who asks for offsets: a consumer, who is told of what lies below the high watermark, or somebody
+/// who looks for faults, and is told of the whole log.
+const CONSUMER: i32 = -1;
+const DEBUGGING: i32 = -2;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -81,16 +90,32 @@ impl Cluster {
     }
 
     pub(super) fn list_offsets(&mut self, ask: Ask, request: ListOffsetsRequest) {
-        if *request.replica_id != -1 {
-            let what = format!("ListOffsets as replica {:?}", request.replica_id);
-            return self.break_off(ask.connection, what);
-        }
+        let consumer = match *request.replica_id {
+            CONSUMER => true,
+            DEBUGGING => false,
+            other => {
+                let what = format!("ListOffsets as replica {other}");
+                return self.break_off(ask.connection, what);
+            }
+        };
+        let debugging = self.settings.debugging;
+        let refused = match debugging {
+            Debugging::Refused(code) if !consumer => Some(code),
+            Debugging::Closed if !consumer => {
+                return self.close(ask.connection, self.now + self.settings.latency);
+            }
+            _ => None,
+        };
         let mut response = ListOffsetsResponse::default().with_throttle_time_ms(ask.throttle_ms());
         for asked in &request.topics {
             let topic = self.topics.get(asked.name.as_str());
             let partitions = asked.partitions.iter().map(|partition| {
                 let (index, epoch) = (partition.partition_index, partition.current_leader_epoch);
-                listed(partition, find(&ask, topic, UNKNOWN_TOPIC_OR_PARTITION, index, epoch, true))
+                // A follower answers who is no consumer.
+                let unknown = UNKNOWN_TOPIC_OR_PARTITION;
+                let found = find(&ask, topic, unknown, index, epoch, consumer);
+                let found = refused.map_or(found, Err);
+                listed(&ask, partition, found, consumer)
             });
             let answer = ListOffsetsTopicResponse::default().with_name(asked.name.clone());
             response.topics.push(answer.with_partitions(partitions.collect()));
@@ -212,8 +237,10 @@ fn slice<'a>(
 }
 
 fn listed(
+    ask: &Ask,
     asked: &ListOffsetsPartition,
     found: Result<&Partition, i16>,
+    consumer: bool,
 ) -> ListOffsetsPartitionResponse {
     let answer = ListOffsetsPartitionResponse::default()
         .with_partition_index(asked.partition_index)
@@ -224,9 +251,19 @@ fn listed(
         Ok(partition) => partition,
         Err(code) => return answer.with_error_code(code),
     };
-    let times = || partition.visible().flat_map(times);
+    let (high_watermark, log_end) = partition.marks_at(ask.node);
+    let end = if consumer { high_watermark } else { log_end };
+    let times = || partition.below(end).flat_map(times);
     let at = match asked.timestamp {
-        LATEST => Some((-1, partition.high_watermark)),
+        LATEST if consumer && high_watermark < partition.epoch_start => {
+            let old = ask.head.version < 5;
+            return answer.with_error_code(if old {
+                LEADER_NOT_AVAILABLE
+            } else {
+                OFFSET_NOT_AVAILABLE
+            });
+        }
+        LATEST => Some((-1, end)),
         EARLIEST | EARLIEST_LOCAL => Some((-1, partition.log_start)),
         // The earliest of those that have it.
         OF_MAX_TIMESTAMP => times().max_by_key(|(time, offset)| (*time, -offset)),

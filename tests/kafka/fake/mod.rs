@@ -30,3 +30,4 @@ pub(crate) use crc::crc32c;
 pub(crate) use faults::{Fault, Garbage, When};
 pub(crate) use oracle::Row;
 pub(crate) use partition::Keep;
+pub(crate) use settings::Debugging;

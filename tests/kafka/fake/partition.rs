@@ -97,6 +97,9 @@ pub(crate) struct Partition {
     pub(crate) high_watermark: i64,
     /// The high watermark as followers know it, a fetch later.
     pub(crate) told: i64,
+    /// Where the leader's log ended when it was elected: until that is replicated, it tells no
+    /// consumer where its log ends.
+    pub(crate) epoch_start: i64,
     pub(crate) producers: BTreeMap<i64, Producer>,
     /// Up to where a producer's batches are no longer remembered, for it expired.
     forgotten: BTreeMap<i64, i64>,
@@ -115,6 +118,7 @@ impl Partition {
             log_start: 0,
             high_watermark: 0,
             told: 0,
+            epoch_start: 0,
             producers: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             reloaded: BTreeMap::new(),
@@ -188,6 +192,7 @@ impl Partition {
         };
         self.log.retain(|stored| stored.end() <= end);
         let end = self.end();
+        self.epoch_start = end;
         self.high_watermark = self.high_watermark.min(end);
         self.told = self.told.min(end);
         self.log_start = self.log_start.min(end);

@@ -8,6 +8,15 @@ use kafka_protocol::messages::ApiKey;
 use super::batch::Decompress;
 use super::wire::{self, Versions};
 
+/// How brokers answer who asks for offsets as one that looks for faults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Debugging {
+    Answered,
+    /// Other brokers than Kafka's may not know it.
+    Refused(i16),
+    Closed,
+}
+
 /// What a test may set before or while the cluster runs.
 pub(crate) struct Settings {
     pub(crate) cluster_id: String,
@@ -34,6 +43,7 @@ pub(crate) struct Settings {
     /// Only the controller creates topics, as before KRaft.
     pub(crate) controller_only: bool,
     pub(crate) versions: Versions,
+    pub(crate) debugging: Debugging,
     /// What a topic or a broker is configured with where nothing else is said.
     pub(crate) topic_defaults: BTreeMap<String, String>,
     pub(crate) broker_configs: BTreeMap<String, String>,
@@ -96,6 +106,7 @@ impl Default for Settings {
             decompress: None,
             controller_only: false,
             versions: wire::versions(),
+            debugging: Debugging::Answered,
             topic_defaults: owned(&[
                 ("cleanup.policy", "delete"),
                 ("compression.type", "producer"),

@@ -108,6 +108,7 @@ fn what_is_not_replicated_is_not_seen() {
     assert_eq!(data.records.unwrap().len(), 3 * size);
     assert_eq!(data.high_watermark, 6);
     assert_eq!(list(&mut peer, -1), (0, 6, -1));
+    assert_eq!(list_as(&mut peer, -2, -1), (0, 9, -1));
     assert_eq!(list(&mut peer, NOW_MS + 2), (0, -1, -1));
     assert_eq!(fetch(&mut peer, 12, 6, 1 << 20).records.unwrap().len(), 0);
     // The log has it, so the offset is not out of range; beyond it, it is.
@@ -222,14 +223,48 @@ fn a_session_that_was_never_made_is_not_found() {
     assert_eq!(peer.ask(12, &session.with_session_epoch(0)).error_code, 0);
 }
 
+/// As three nodes of 4.3.1 and of 3.9.1 were seen to do: a leader tells no consumer where its log
+/// ends before the replicas have what it had when it was elected, and one that debugs at once, if
+/// the epoch is the right one.
+#[test]
+fn a_leader_that_was_elected_only_now_tells_its_end_to_one_that_debugs() {
+    let mut peer = Peer::new(cluster(2), 1);
+    peer.cluster.act(Action::Replication(None), peer.now);
+    peer.send_produce(9, 0, batch(5, 0, 0, &["a", "b"]));
+    let moved =
+        Action::MoveLeader { topic: TOPIC.into(), partition: 0, to: Some(2), keep: Keep::All };
+    peer.cluster.act(moved, peer.now);
+    let mut told = |node, replica, epoch| {
+        peer.reconnect(node);
+        let request = list_request(replica, epoch, -1);
+        let answer = peer.ask(6, &request).topics.remove(0).partitions.remove(0);
+        (answer.error_code, answer.offset)
+    };
+    assert_eq!(told(2, -1, -1), (78, -1));
+    assert_eq!([0, 1, 2].map(|epoch| told(2, -2, epoch)), [(74, -1), (0, 2), (75, -1)]);
+    assert_eq!([told(1, -1, -1), told(1, -2, -1)], [(6, -1), (0, 0)]);
+    peer.cluster.act(Action::Replication(Some(Duration::ZERO)), peer.now);
+    assert_eq!([list(&mut peer, -1).0, list_as(&mut peer, -2, -1).0], [6, 0]);
+    peer.reconnect(2);
+    assert_eq!([list(&mut peer, -1), list_as(&mut peer, -2, -1)], [(0, 2, -1); 2]);
+}
+
 /// Code, offset and time for a time asked of.
 fn list(peer: &mut Peer, timestamp: i64) -> (i16, i64, i64) {
-    let partition = ListOffsetsPartition::default().with_current_leader_epoch(-1);
+    list_as(peer, -1, timestamp)
+}
+
+fn list_request(replica: i32, epoch: i32, timestamp: i64) -> ListOffsetsRequest {
+    let partition = ListOffsetsPartition::default().with_current_leader_epoch(epoch);
     let partition = partition.with_timestamp(timestamp);
     let topic = ListOffsetsTopic::default().with_name(string(TOPIC).into());
-    let request = ListOffsetsRequest::default()
-        .with_replica_id(BrokerId(-1))
-        .with_topics(vec![topic.with_partitions(vec![partition])]);
+    ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(replica))
+        .with_topics(vec![topic.with_partitions(vec![partition])])
+}
+
+fn list_as(peer: &mut Peer, replica: i32, timestamp: i64) -> (i16, i64, i64) {
+    let request = list_request(replica, -1, timestamp);
     let mut found = None;
     for version in 4..=8 {
         let response = peer.ask(version, &request);

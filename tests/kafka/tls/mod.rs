@@ -15,12 +15,6 @@ use crate::world::World;
 use certificates::{Authority, BROKERS, Pair, between, named};
 use server::{Answers, Port, Secured};
 
-fn world() -> World {
-    let world = World::new(3, 1);
-    world.state().cluster.create_topic("t", 1, &[]);
-    world
-}
-
 fn upstream(secured: &Secured, tls: Tls) -> KafkaUpstream {
     KafkaUpstream::new("node-1:9092,node-2:9092", "t").network(secured.clone()).tls(tls)
 }
@@ -50,7 +44,7 @@ fn records_arrive_once_through_tls() {
         ("calls that end too early", trusting(), &|port| (port.piece, port.stutters) = (99, true)),
     ];
     for (what, tls, set) in settings {
-        let world = world();
+        let world = World::with_topic(3, 1);
         let lost = Fault::DropAfter { close: true };
         world.state().cluster.fault(ApiKey::Produce, When::PerMille(100), lost);
         world.state().cluster.settings.sasl = Some(("device".to_owned(), "secret".to_owned()));
@@ -74,7 +68,7 @@ fn records_arrive_once_through_tls() {
 fn a_handshake_that_takes_longer_than_its_time_is_done_in_the_end() {
     let ours = Authority::new("ours");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let world = world();
+        let world = World::with_topic(3, 1);
         let secured = Secured::new(&world, ours.broker());
         (secured.port().version, secured.port().delay) = (Some(version), Duration::from_secs(12));
         let log = options().open_on(&disk(), "/log").unwrap();
@@ -181,7 +175,7 @@ fn a_certificate_that_is_not_the_brokers_is_told_with_what_to_do() {
     ];
     for (what, harm, told) in harms {
         for piece in [usize::MAX, 5] {
-            let world = world();
+            let world = World::with_topic(3, 1);
             let secured = Secured::new(&world, ours.broker());
             let right = secured.port().clone();
             harm(&mut secured.port());
@@ -202,7 +196,7 @@ fn a_certificate_that_is_not_the_brokers_is_told_with_what_to_do() {
 #[test]
 fn one_broker_with_a_bad_certificate_is_passed_over() {
     let ours = Authority::new("ours");
-    let world = world();
+    let world = World::with_topic(3, 1);
     let partly = ours.issue(named("broker", &["node-1"]));
     let secured = Secured::new(&world, partly);
     let log = options().open_on(&disk(), "/log").unwrap();
@@ -237,7 +231,7 @@ fn a_certificate_of_the_device_that_is_refused_is_told_with_what_to_do() {
             ("an empty file", Some(absent.clone()), &["device.pem: has no certificate"]),
             ("none", None, &["asks for a certificate of this device", "Tls::client_files"]),
         ] {
-            let world = world();
+            let world = World::with_topic(3, 1);
             let secured = Secured::new(&world, ours.broker());
             {
                 let mut port = secured.port();
@@ -285,7 +279,7 @@ fn ports_that_speak_something_else_are_told_with_what_to_do() {
         (Answers::Bytes(vec![0x15, 3, 3, 0, 2, 2, 40]), rejected, "cipher in common, or asks for"),
         (Answers::Bytes(hello_1_1.concat()), rejected, "1.2 or 1.3 with modern ciphers"),
     ] {
-        let world = world();
+        let world = World::with_topic(3, 1);
         let secured = Secured::new(&world, ours.broker());
         secured.port().answers = answers.clone();
         let tls = Tls::new().authorities_pem(ours.pem.clone());
@@ -307,7 +301,7 @@ fn a_port_that_speaks_tls_where_it_is_not_used_is_told() {
         (Answers::CutAt(0), "does this port speak TLS? Then use KafkaUpstream::tls"),
         (Answers::Bytes(b"HTTP/1.1 400\r\n".to_vec()), "speaks HTTP"),
     ] {
-        let world = world();
+        let world = World::with_topic(3, 1);
         let secured = Secured::new(&world, ours.broker());
         secured.port().answers = answers;
         let mend = || secured.port().answers = Answers::Plain;
@@ -322,14 +316,14 @@ fn a_port_that_speaks_tls_where_it_is_not_used_is_told() {
 fn authorities_that_are_replaced_and_other_names_are_taken_up() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let file = tempfile::NamedTempFile::new().unwrap();
-    let world = world();
+    let world = World::with_topic(3, 1);
     let secured = Secured::new(&world, ours.broker());
     std::fs::write(file.path(), &other.pem).unwrap();
     let mend = || std::fs::write(file.path(), format!("{}{}", other.pem, ours.pem)).unwrap();
     let tls = Tls::new().authorities_file(file.path());
     let status = fails_then_ships("another", &secured, &world, Some(tls), mend);
     assert!(status.last_error.unwrap().contains("none of the authorities"));
-    let world = self::world();
+    let world = World::with_topic(3, 1);
     let secured = Secured::new(&world, ours.issue(named("b", &["kafka.example"])));
     let log = options().open_on(&disk(), "/log").unwrap();
     fill(&log, 20);

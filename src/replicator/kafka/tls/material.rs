@@ -2,7 +2,7 @@
 //!
 //! Floor 6.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,11 +44,11 @@ impl Pem {
         };
         let cannot = |error| wrong(format!("{}: cannot be read: {error}", self.place()));
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(cannot)?;
-        // A pipe or a device could be waited for without an end.
-        if !file.metadata().map_err(cannot)?.is_file() {
+        // A pipe or a device could be waited for without an end: a pipe is when it is opened.
+        if !fs::metadata(path).map_err(cannot)?.is_file() {
             return Err(self.not("is no file"));
         }
+        let file = File::open(path).map_err(cannot)?;
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
         match bytes.len() as u64 > FILE_BYTES_MAX {
             true => Err(self.not("is larger than 1 MiB")),

@@ -57,3 +57,19 @@ fn what_a_file_has_and_should_have_is_told_by_its_name() {
     let error = Tls::new().authorities_file(&path).config(now()).unwrap_err().to_string();
     assert!(error.contains("larger than 1 MiB"), "{error}");
 }
+
+/// Opened, a pipe waits for who writes to it.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_told_as_none_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe.pem");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let (told, error) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let error = Tls::new().authorities_file(path).config(now()).unwrap_err();
+        told.send(error.to_string())
+    });
+    let error = error.recv_timeout(Duration::from_secs(60)).expect("it is waited for");
+    assert!(error.contains("pipe.pem: is no file"), "{error}");
+}

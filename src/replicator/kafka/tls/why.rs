@@ -17,12 +17,13 @@ pub(super) fn refused(error: &rustls::Error, has_certificate: bool) -> io::Error
 
 /// The handshake was not done in time.
 pub(super) fn stalled(timeout: Duration, heard: bool) -> io::Error {
-    let seconds = timeout.as_secs_f32();
+    // No fraction: the code to print one is 10 KB, which nothing else asks for.
+    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let what = match heard {
         true => "the broker or the link is slow: see KafkaUpstream::timeouts",
         false => "the broker says nothing: does this port speak TLS?",
     };
-    let text = format!("the TLS handshake was not done within {seconds} s: {what}");
+    let text = format!("the TLS handshake was not done within {timeout_ms} ms: {what}");
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 

@@ -1,4 +1,4 @@
-//! Floor 2's tests of directories: renamed, removed, locked, weighed, and synced with everything.
+//! Floor 1's tests of directories: renamed, removed, locked, weighed, and synced with everything.
 
 use super::*;
 use crate::sys::{FileSize, LockedDir, OsStorage};

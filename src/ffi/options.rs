@@ -1,0 +1,397 @@
+//! The options of a log, by field and by text.
+//!
+//! Floor 6.
+
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use super::bytes::{forebay_bytes, given, invalid};
+use super::fail::guard;
+use super::sized::{self, Grows};
+use super::status::forebay_status;
+use crate::{FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode, Result};
+
+/// When records are flushed: at most flush_interval_ms after they were appended, kept by whoever
+/// waits for records of the log (a poll, a wait, a replicator), by the next call on it, or by a
+/// thread with `background`. The default, with 1000 ms. A power cut takes what came since the last
+/// flush.
+pub const FOREBAY_FLUSH_INTERVAL: u32 = 1;
+/// Before every append returns: a power cut takes nothing. Appends at once share a device flush.
+pub const FOREBAY_FLUSH_EVERY_APPEND: u32 = 2;
+/// As soon as flush_bytes wait.
+pub const FOREBAY_FLUSH_EVERY_BYTES: u32 = 3;
+/// Only by forebay_log_flush and forebay_log_close.
+pub const FOREBAY_FLUSH_MANUAL: u32 = 4;
+
+/// How files are written: FOREBAY_IO_MAPPED where kernel and filesystem are known to be good for
+/// it, else FOREBAY_IO_POSITIONED. The default; forebay_log_stats says which it is.
+pub const FOREBAY_IO_AUTO: u32 = 0;
+/// Through shared maps: an append is a copy, no system call.
+pub const FOREBAY_IO_MAPPED: u32 = 1;
+/// By pwrite and pread: a system call an append, no map anywhere.
+pub const FOREBAY_IO_POSITIONED: u32 = 2;
+
+/// What a power cut may do to bytes that were synced before, while their sector is rewritten:
+/// FOREBAY_MEDIA_TORN_OVERWRITE on SD cards and USB devices, else FOREBAY_MEDIA_POWER_SAFE.
+pub const FOREBAY_MEDIA_AUTO: u32 = 0;
+/// Nothing. SSD, eMMC, hard disks.
+pub const FOREBAY_MEDIA_POWER_SAFE: u32 = 1;
+/// It may take them: SD cards, USB sticks. Costs one more device sync a flush.
+pub const FOREBAY_MEDIA_TORN_OVERWRITE: u32 = 2;
+
+/// How much is read when the log was not closed: the last segment after the death of the process,
+/// everything since the last flush after a power cut. The default.
+pub const FOREBAY_RECOVERY_AUTO: u32 = 0;
+/// Always everything since the last flush.
+pub const FOREBAY_RECOVERY_FULL: u32 = 1;
+
+/// Which consumers keep retention from deleting what they have not committed: none. The default,
+/// with which retention deletes what was not shipped yet. A replicator is a consumer, by the name
+/// it was started under. Where there is a hold, a log that is full gives up whole segments that
+/// those consumers have committed, without any retention option.
+pub const FOREBAY_HOLD_NOBODY: u32 = 0;
+/// Every consumer and replicator that the log knows; nothing is held before there is one.
+pub const FOREBAY_HOLD_EVERYONE: u32 = 1;
+/// Each of hold_consumers: what all of them have committed is free to go.
+pub const FOREBAY_HOLD_EACH: u32 = 2;
+/// Any of hold_consumers: what one of them has committed is free to go.
+pub const FOREBAY_HOLD_ANY: u32 = 3;
+
+/// What an append does when the budget or the disk is full: it is refused with
+/// FOREBAY_OUT_OF_SPACE, and works again once there is room: retention has made some, or the
+/// consumers of `hold` have committed a segment. With neither it stays full. The default.
+pub const FOREBAY_ON_FULL_REJECT: u32 = 0;
+/// Deletes the oldest segment, whoever has not read it, and counts what was dropped.
+pub const FOREBAY_ON_FULL_DROP_OLDEST: u32 = 1;
+/// Waits up to on_full_block_ms for room, and is refused then.
+pub const FOREBAY_ON_FULL_BLOCK: u32 = 2;
+
+/// The options of a log. Zero means the default everywhere. Set all of them up with
+/// forebay_options_init before setting any; forebay_options_set takes them as text.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct forebay_options {
+    /// sizeof, set by forebay_options_init.
+    pub struct_size: u32,
+    /// One of FOREBAY_FLUSH_...; 0: every second.
+    pub flush: u32,
+    /// With FOREBAY_FLUSH_INTERVAL: milliseconds, 1 or more.
+    pub flush_interval_ms: i64,
+    /// With FOREBAY_FLUSH_EVERY_BYTES: 1 or more.
+    pub flush_bytes: u64,
+    /// Bytes of a segment's file, 4 KiB to 2 GiB - 1; 16 MiB. Space is given back a segment at a
+    /// time.
+    pub segment_bytes: u64,
+    /// Bytes between two index entries; 4096.
+    pub index_interval_bytes: u64,
+    /// The largest batch, encoded, at most segment_bytes; 1 MiB. A record without key and headers
+    /// takes 67 to 79 bytes more than its value.
+    pub max_batch_bytes: u64,
+    /// What the log may take of anonymous memory; no limit.
+    pub memory_limit_bytes: u64,
+    /// How old a segment gets before the next one is begun, so that retention can take it; 7 days.
+    pub segment_ms: i64,
+    /// Bytes of batches that the log keeps; no bound.
+    pub retention_bytes: u64,
+    /// How old a record gets; no bound.
+    pub retention_ms: i64,
+    /// How many records the log keeps; no bound.
+    pub retention_records: u64,
+    /// Despite `hold`, no more bytes than these are kept; no bound.
+    pub hold_limit_bytes: u64,
+    /// Despite `hold`, a consumer that lags by more records is not waited for; no bound.
+    pub hold_lag_records: u64,
+    /// The most bytes of disk that all files of the log take together, indexes and what is made
+    /// ahead included; no bound. Never exceeded. At least two segments and a little: with small
+    /// ones more of it is records; what is too little is refused with what it takes.
+    pub budget_bytes: u64,
+    /// With FOREBAY_ON_FULL_BLOCK: milliseconds.
+    pub on_full_block_ms: i64,
+    /// Names of consumers, UTF-8, with commas between them, for FOREBAY_HOLD_EACH and
+    /// FOREBAY_HOLD_ANY. One that never comes holds everything with FOREBAY_HOLD_EACH: mind the
+    /// spelling. Not kept after the call that the options are passed to.
+    pub hold_consumers: forebay_bytes,
+    /// One of FOREBAY_IO_...
+    pub io_mode: u32,
+    /// One of FOREBAY_RECOVERY_...
+    pub recovery: u32,
+    /// One of FOREBAY_MEDIA_...
+    pub media: u32,
+    /// With FOREBAY_MEDIA_TORN_OVERWRITE: how far around a sector the medium tears, a power of two
+    /// from 512 to 65536; 4096.
+    pub torn_bytes: u32,
+    /// One of FOREBAY_HOLD_...
+    pub hold: u32,
+    /// One of FOREBAY_ON_FULL_...
+    pub on_full: u32,
+    /// 1: a thread of the log's own keeps the flush interval and makes the next segment ready
+    /// ahead. 0: whatever call comes next does that.
+    pub background: u32,
+    /// In a store that is full, logs of a lower priority give up records first: 1 to 255; 0: 128.
+    pub priority: u32,
+    /// In a store that is full, keep one segment in so many of what would be dropped, so that old
+    /// times stay in outline; 0: none.
+    pub thin_keep_one_in: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+// SAFETY: plain numbers and a pointer behind its size.
+unsafe impl Grows for forebay_options {
+    const NAME: &str = "options";
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<forebay_options>() == 176);
+
+impl forebay_options {
+    pub(super) fn log_options(&self) -> Result<LogOptions> {
+        let mut options = Log::options();
+        options = match self.flush {
+            0 => options,
+            FOREBAY_FLUSH_INTERVAL => options
+                .flush(FlushPolicy::Interval(millis(self.flush_interval_ms, "flush_interval_ms")?)),
+            FOREBAY_FLUSH_EVERY_APPEND => options.flush(FlushPolicy::EveryAppend),
+            FOREBAY_FLUSH_EVERY_BYTES => options.flush(FlushPolicy::EveryBytes(self.flush_bytes)),
+            FOREBAY_FLUSH_MANUAL => options.flush(FlushPolicy::Manual),
+            other => return Err(no_such("flush", other)),
+        };
+        options = match self.io_mode {
+            FOREBAY_IO_AUTO => options,
+            FOREBAY_IO_MAPPED => options.io_mode(IoMode::Mapped),
+            FOREBAY_IO_POSITIONED => options.io_mode(IoMode::Positioned),
+            other => return Err(no_such("io_mode", other)),
+        };
+        options = match self.recovery {
+            FOREBAY_RECOVERY_AUTO => options,
+            FOREBAY_RECOVERY_FULL => options.recovery(RecoveryMode::Full),
+            other => return Err(no_such("recovery", other)),
+        };
+        options = match self.media {
+            FOREBAY_MEDIA_AUTO => options,
+            FOREBAY_MEDIA_POWER_SAFE => options.media(Media::PowerSafe),
+            FOREBAY_MEDIA_TORN_OVERWRITE => options.media(Media::TornOverwrite),
+            other => return Err(no_such("media", other)),
+        };
+        self.keeping(self.sizes(options)?)
+    }
+
+    fn sizes(&self, mut options: LogOptions) -> Result<LogOptions> {
+        if self.segment_bytes != 0 {
+            options = options.segment_bytes(size(self.segment_bytes, "segment_bytes")?);
+        }
+        if self.index_interval_bytes != 0 {
+            let bytes = size(self.index_interval_bytes, "index_interval_bytes")?;
+            options = options.index_interval_bytes(bytes);
+        }
+        if self.max_batch_bytes != 0 {
+            options = options.max_batch_bytes(size(self.max_batch_bytes, "max_batch_bytes")?);
+        }
+        if self.memory_limit_bytes != 0 {
+            let bytes = size(self.memory_limit_bytes, "memory_limit_bytes")?;
+            options = options.memory_limit_bytes(bytes);
+        }
+        if self.torn_bytes != 0 {
+            options = options.torn_bytes(size(self.torn_bytes.into(), "torn_bytes")?);
+        }
+        if self.segment_ms != 0 {
+            options = options.segment_age(millis(self.segment_ms, "segment_ms")?);
+        }
+        match self.background {
+            0 => Ok(options),
+            1 => Ok(options.background(true)),
+            other => Err(no_such("background", other)),
+        }
+    }
+
+    fn keeping(&self, mut options: LogOptions) -> Result<LogOptions> {
+        if self.retention_bytes != 0 {
+            options = options.retention_bytes(self.retention_bytes);
+        }
+        if self.retention_ms != 0 {
+            options = options.retention_age(millis(self.retention_ms, "retention_ms")?);
+        }
+        if self.retention_records != 0 {
+            options = options.retention_records(self.retention_records);
+        }
+        if self.hold_limit_bytes != 0 {
+            options = options.hold_limit_bytes(self.hold_limit_bytes);
+        }
+        if self.hold_lag_records != 0 {
+            options = options.hold_lag_records(self.hold_lag_records);
+        }
+        if self.budget_bytes != 0 {
+            options = options.budget_bytes(self.budget_bytes);
+        }
+        if self.thin_keep_one_in != 0 {
+            options = options.thin_keep_one_in(self.thin_keep_one_in);
+        }
+        if self.priority != 0 {
+            let priority =
+                u8::try_from(self.priority).map_err(|_| no_such("priority", self.priority))?;
+            options = options.priority(priority);
+        }
+        options = match self.on_full {
+            FOREBAY_ON_FULL_REJECT => options,
+            FOREBAY_ON_FULL_DROP_OLDEST => options.on_full(OnFull::DropOldest),
+            FOREBAY_ON_FULL_BLOCK => {
+                options.on_full(OnFull::Block(millis(self.on_full_block_ms, "on_full_block_ms")?))
+            }
+            other => return Err(no_such("on_full", other)),
+        };
+        let names = self.hold_consumers.text("hold_consumers")?;
+        let names = || names.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+        Ok(match self.hold {
+            FOREBAY_HOLD_NOBODY => options,
+            FOREBAY_HOLD_EVERYONE => options.hold(Hold::Everyone),
+            FOREBAY_HOLD_EACH => options.hold(Hold::Each(names())),
+            FOREBAY_HOLD_ANY => options.hold(Hold::Any(names())),
+            other => return Err(no_such("hold", other)),
+        })
+    }
+}
+
+#[cold]
+fn no_such(field: &str, number: u32) -> crate::Error {
+    invalid(format!("{field} is {number}, which is none of its values"))
+}
+
+pub(super) fn millis(number: i64, field: &str) -> Result<Duration> {
+    let number = u64::try_from(number)
+        .map_err(|_| invalid(format!("{field} is {number}, and no duration is negative")))?;
+    Ok(Duration::from_millis(number))
+}
+
+pub(super) fn size(number: u64, field: &str) -> Result<usize> {
+    usize::try_from(number)
+        .map_err(|_| invalid(format!("{field} is {number}, more than this machine can have")))
+}
+
+/// Sets all options to their defaults; `size` is sizeof. Call it before setting any.
+/// FOREBAY_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_options_init(
+    options: Option<NonNull<forebay_options>>,
+    size: usize,
+) -> forebay_status {
+    guard(|| sized::write(options, size, &sized::zeroed()))
+}
+
+/// Sets one option from text, as a configuration file has it: the name of a field of
+/// forebay_options, and a number, or one of these:
+/// flush: every_append, manual, interval_ms=N, every_bytes=N;
+/// io_mode: auto, mapped, positioned; recovery: auto, full; media: auto, power_safe,
+/// torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
+/// background: true, false; hold_consumers: names with commas between them, which has to stay
+/// valid until the options were used. Other options stay as they are, all of them if this fails.
+/// Numbers are decimal, without a unit. What a number may be is checked when the options are used.
+/// Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
+/// cannot have this value.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_options_set(
+    options: Option<NonNull<forebay_options>>,
+    name: forebay_bytes,
+    value: forebay_bytes,
+) -> forebay_status {
+    guard(|| {
+        let place = given(options, "options")?;
+        let mut set: forebay_options = sized::read(place.as_ptr())?;
+        text::set(&mut set, name.text("name")?, value)?;
+        let size = usize::try_from(set.struct_size).unwrap_or(0);
+        sized::write(options, size, &set)
+    })
+}
+
+#[cold]
+pub(super) fn none_of_its_values(name: &str, value: &str) -> crate::Error {
+    invalid(format!("{name} is `{value}`, which is none of its values"))
+}
+
+pub(super) fn text_number<N: std::str::FromStr>(name: &str, value: &str) -> Result<N> {
+    value
+        .parse()
+        .map_err(|_| invalid(format!("{name} is `{value}`, which is no value it can have")))
+}
+
+/// Options as text.
+mod text {
+    use super::*;
+    use crate::{Error, ErrorKind};
+
+    pub(super) fn set(o: &mut forebay_options, name: &str, bytes: forebay_bytes) -> Result<()> {
+        let value = bytes.text("value")?.trim();
+        let wide: Option<&mut u64> = match name {
+            "flush_bytes" => Some(&mut o.flush_bytes),
+            "segment_bytes" => Some(&mut o.segment_bytes),
+            "index_interval_bytes" => Some(&mut o.index_interval_bytes),
+            "max_batch_bytes" => Some(&mut o.max_batch_bytes),
+            "memory_limit_bytes" => Some(&mut o.memory_limit_bytes),
+            "retention_bytes" => Some(&mut o.retention_bytes),
+            "retention_records" => Some(&mut o.retention_records),
+            "hold_limit_bytes" => Some(&mut o.hold_limit_bytes),
+            "hold_lag_records" => Some(&mut o.hold_lag_records),
+            "budget_bytes" => Some(&mut o.budget_bytes),
+            _ => None,
+        };
+        if let Some(field) = wide {
+            *field = text_number(name, value)?;
+            return Ok(());
+        }
+        match name {
+            "flush_interval_ms" => o.flush_interval_ms = text_number(name, value)?,
+            "segment_ms" => o.segment_ms = text_number(name, value)?,
+            "retention_ms" => o.retention_ms = text_number(name, value)?,
+            "on_full_block_ms" => o.on_full_block_ms = text_number(name, value)?,
+            "torn_bytes" => o.torn_bytes = text_number(name, value)?,
+            "priority" => o.priority = text_number(name, value)?,
+            "thin_keep_one_in" => o.thin_keep_one_in = text_number(name, value)?,
+            "hold_consumers" => o.hold_consumers = bytes,
+            "background" => o.background = one_of(name, value, &["false", "true"])?,
+            "io_mode" => o.io_mode = one_of(name, value, &["auto", "mapped", "positioned"])?,
+            "recovery" => o.recovery = one_of(name, value, &["auto", "full"])?,
+            "media" => o.media = one_of(name, value, &["auto", "power_safe", "torn_overwrite"])?,
+            "hold" => o.hold = one_of(name, value, &["nobody", "everyone", "each", "any"])?,
+            "on_full" => on_full(o, value)?,
+            "flush" => flush(o, value)?,
+            _ => {
+                let what = format!("there is no option `{name}`");
+                return Err(Error::new(ErrorKind::NotFound, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(o: &mut forebay_options, value: &str) -> Result<()> {
+        match value.split_once('=').map(|(word, number)| (word.trim(), number.trim())) {
+            Some(("interval_ms", millis)) => {
+                o.flush_interval_ms = text_number("flush", millis)?;
+                o.flush = FOREBAY_FLUSH_INTERVAL;
+            }
+            Some(("every_bytes", bytes)) => {
+                o.flush_bytes = text_number("flush", bytes)?;
+                o.flush = FOREBAY_FLUSH_EVERY_BYTES;
+            }
+            _ => o.flush = one_of("flush", value, &["", "", "every_append", "", "manual"])?,
+        }
+        Ok(())
+    }
+
+    fn on_full(o: &mut forebay_options, value: &str) -> Result<()> {
+        match value.split_once('=').map(|(word, number)| (word.trim(), number.trim())) {
+            Some(("block_ms", millis)) => {
+                o.on_full_block_ms = text_number("on_full", millis)?;
+                o.on_full = FOREBAY_ON_FULL_BLOCK;
+            }
+            _ => o.on_full = one_of("on_full", value, &["reject", "drop_oldest"])?,
+        }
+        Ok(())
+    }
+
+    fn one_of(name: &str, value: &str, words: &[&str]) -> Result<u32> {
+        words
+            .iter()
+            .position(|word| *word == value && !value.is_empty())
+            .and_then(|at| u32::try_from(at).ok())
+            .ok_or_else(|| none_of_its_values(name, value))
+    }
+}
