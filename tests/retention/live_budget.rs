@@ -10,9 +10,10 @@ use crate::util::{self, MODES, OpenIn, Place, all_texts, kind, manual, scratch, 
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Bytes of the files that are there, in blocks.
+/// Bytes of the files that are there, in blocks. The log's own thread may rename and remove files
+/// meanwhile: one that went between the list and the look is no longer taken.
 fn taken(place: &Place) -> u64 {
-    let blocks = |name: &String| place.len(name).div_ceil(4096) as u64;
+    let blocks = |name: &String| place.len_of(name).unwrap_or(0).div_ceil(4096) as u64;
     place.names().iter().map(blocks).sum::<u64>() * 4096
 }
 

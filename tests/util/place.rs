@@ -261,12 +261,19 @@ impl Place {
     }
 
     pub(crate) fn len(&self, name: &str) -> usize {
+        self.len_of(name).unwrap()
+    }
+
+    /// Nothing for a file that is not there.
+    pub(crate) fn len_of(&self, name: &str) -> Option<usize> {
         match &self.on {
-            On::System(_) => {
-                usize::try_from(self.path.join(name).metadata().unwrap().len()).unwrap()
-            }
+            On::System(_) => match self.path.join(name).metadata() {
+                Ok(file) => Some(usize::try_from(file.len()).unwrap()),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => panic!("{name}: {error}"),
+            },
             #[cfg(feature = "simulation")]
-            On::Simulated(_) => self.read(name).len(),
+            On::Simulated(disk) => disk.read_file(self.path.join(name)).map(|bytes| bytes.len()),
         }
     }
 
