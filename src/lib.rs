@@ -16,7 +16,7 @@ mod words;
 pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
 pub use log::archive::dir::ArchiveDir;
 pub use log::archive::{Archive, ArchivedSegment, SealedSegment};
-pub use log::batch::{Compression, RecordBatch, Records, TimestampType};
+pub use log::batch::{RecordBatch, Records, TimestampType};
 pub use log::export::ExportReport;
 pub use log::follow::reader::FollowReader;
 pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};
@@ -50,6 +50,7 @@ pub use store::stats::StoreStats;
 pub use store::{Store, StoreLog, StoreRecovery};
 #[cfg(feature = "simulation")]
 pub use sys::sim as simulation;
+pub use words::compression::Compression;
 pub use words::error::{Error, ErrorKind, Result};
 pub use words::log_id::{LogId, ParseLogIdError};
 pub use words::offset::Offset;

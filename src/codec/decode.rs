@@ -6,8 +6,9 @@
 use crate::codec::DecodeError;
 use crate::codec::crc::crc32c;
 use crate::codec::layout::{
-    BatchHeader, CODEC_MASK, CRC_AT, CRC_FROM, DELETE_HORIZON, HEADER_BYTES, LOG_APPEND_TIME, MAGIC,
+    BatchHeader, CRC_AT, CRC_FROM, DELETE_HORIZON, HEADER_BYTES, LOG_APPEND_TIME, MAGIC,
 };
+use crate::codec::pack;
 use crate::codec::seal::Seal;
 use crate::codec::varint::Cursor;
 use crate::words::offset::Offset;
@@ -87,7 +88,7 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) headers: Headers<'a>,
 }
 
-/// Walks the records of one uncompressed batch; ends behind the first error.
+/// Walks the records of one batch; ends behind the first error.
 #[derive(Clone, Debug)]
 pub(crate) struct RawRecords<'a> {
     cursor: Cursor<'a>,
@@ -99,17 +100,37 @@ pub(crate) struct RawRecords<'a> {
 }
 
 impl<'a> RawRecords<'a> {
-    /// `batch` is a whole batch of which `header` was read and checked.
-    pub(crate) fn new(header: &BatchHeader, batch: &'a [u8]) -> RawRecords<'a> {
-        let compressed = header.attributes & CODEC_MASK != 0;
+    /// `records` is what stands behind the header of a batch, decompressed, of which `header` was
+    /// read and checked: see [`records`](crate::codec::pack::records).
+    #[inline]
+    pub(crate) fn new(header: &BatchHeader, records: &'a [u8]) -> RawRecords<'a> {
         RawRecords {
-            cursor: Cursor::new(batch.get(HEADER_BYTES..).unwrap_or_default(), HEADER_BYTES),
+            cursor: Cursor::new(records, HEADER_BYTES),
             remaining: header.count,
             next_delta: 0,
             last_delta: header.last_offset_delta,
-            failure: compressed
-                .then(|| DecodeError::new("the batch is compressed with a codec not built in", 21)),
+            failure: None,
         }
+    }
+
+    /// Of a whole batch, decompressed into `scratch` where that is needed.
+    pub(crate) fn of_batch(
+        header: &BatchHeader,
+        batch: &'a [u8],
+        scratch: &'a mut Vec<u8>,
+    ) -> RawRecords<'a> {
+        match pack::records(header, batch, scratch) {
+            Ok(records) => RawRecords::new(header, records),
+            Err(error) => RawRecords::failed(error),
+        }
+    }
+
+    /// Of a batch that cannot be decompressed.
+    #[cold]
+    pub(crate) fn failed(error: DecodeError) -> RawRecords<'a> {
+        let mut none = RawRecords::new(&BatchHeader::NONE, &[]);
+        none.failure = Some(error);
+        none
     }
 
     #[inline(always)]

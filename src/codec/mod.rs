@@ -1,6 +1,7 @@
 //! Kafka's record batch (magic 2), the seal, and index entries: pure functions over bytes.
 //!
-//! Floor 2. No I/O, no clock, no allocation but the caller's buffer. Decoding is total: any bytes
+//! Floor 2. No I/O, no clock, no allocation but the caller's buffer and what a
+//! codec of `pack` needs. Decoding is total: any bytes
 //! give a value or an error with a position. Bytes: `docs/format.md`.
 
 pub(crate) mod crc;
@@ -8,6 +9,7 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod index;
 pub(crate) mod layout;
+pub(crate) mod pack;
 pub(crate) mod seal;
 pub(crate) mod varint;
 

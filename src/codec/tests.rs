@@ -77,7 +77,8 @@ fn hex(bytes: Option<&[u8]>) -> serde_json::Value {
 /// What the JSON beside a golden segment says of one batch, made from our decoder's view of it.
 fn as_json(position: usize, header: &BatchHeader, bytes: &[u8]) -> serde_json::Value {
     let append_time = header.attributes & LOG_APPEND_TIME != 0;
-    let records = RawRecords::new(header, bytes).map(|raw| {
+    let mut scratch = Vec::new();
+    let records = RawRecords::of_batch(header, bytes, &mut scratch).map(|raw| {
         let record = resolve(header, &raw.unwrap());
         let mut json = serde_json::json!({
             "offset": record.offset.get(),
@@ -130,7 +131,7 @@ fn golden_batches_encode_back_to_exactly_their_bytes() {
     for (path, bytes) in uncompressed_segments() {
         for (position, header, batch) in batches(&bytes) {
             let mut encoder = BatchEncoder::begin(&mut out, usize::MAX);
-            for raw in RawRecords::new(&header, batch) {
+            for raw in RawRecords::new(&header, &batch[HEADER_BYTES..]) {
                 let raw = raw.unwrap();
                 let parts = Parts {
                     key: raw.key,
@@ -253,7 +254,7 @@ fn a_gap_is_an_empty_batch_of_61_bytes() {
     let header = check_batch(&gap, &Seal::NONE).unwrap();
     assert_eq!((gap.len(), header.count), (HEADER_BYTES, 0));
     assert_eq!(header.next_offset(), 10 + i64::from(i32::MAX));
-    assert_eq!(RawRecords::new(&header, &gap).count(), 0);
+    assert_eq!(RawRecords::new(&header, &gap[HEADER_BYTES..]).count(), 0);
 }
 
 #[test]
@@ -283,7 +284,8 @@ fn walk(bytes: &[u8]) {
 
 fn walk_records(header: &BatchHeader, batch: &[u8]) {
     let mut after_error = false;
-    for raw in RawRecords::new(header, batch) {
+    let mut scratch = Vec::new();
+    for raw in RawRecords::of_batch(header, batch, &mut scratch) {
         assert!(!after_error, "nothing follows an error");
         match raw {
             Ok(raw) => {
@@ -332,7 +334,7 @@ proptest! {
         let latest = records.iter().map(|record| record.3.unwrap_or(now)).max();
         prop_assert_eq!(Some(header.max_timestamp), latest);
         let mut read = 0;
-        for (raw, (key, value, headers, time)) in RawRecords::new(&header, &bytes).zip(&records) {
+        for (raw, (key, value, headers, time)) in RawRecords::new(&header, &bytes[HEADER_BYTES..]).zip(&records) {
             let record = resolve(&header, &raw.unwrap());
             prop_assert_eq!(record.key(), key.as_deref());
             prop_assert_eq!(record.is_tombstone(), value.is_none());

@@ -148,7 +148,8 @@ fn next_whole(walker: &mut Walker, data: &SegmentData, env: &Env) -> Result<Opti
 
 /// The first record of a batch, at or above `from`, that reaches the time.
 fn first_in(batch: &WalkedBatch, time: i64, from: Offset) -> Option<Offset> {
-    for raw in RawRecords::new(&batch.header, &batch.bytes) {
+    let mut scratch = Vec::new();
+    for raw in RawRecords::of_batch(&batch.header, &batch.bytes, &mut scratch) {
         // What cannot be looked into, as by its codec, is found as a whole.
         let Ok(raw) = raw else { return Some(from.max(Offset::new(batch.header.base_offset))) };
         let record = resolve(&batch.header, &raw);

@@ -63,7 +63,7 @@ impl Log {
         expected: Offset,
         records: impl IntoIterator<Item = R>,
     ) -> Result<Range<Offset>> {
-        self.inner.append_records(records, Some(expected))
+        self.inner.append_records(records, Some(expected), None)
     }
 }
 

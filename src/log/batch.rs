@@ -2,12 +2,17 @@
 //!
 //! Floor 4.
 
+use std::sync::{Arc, OnceLock};
+
+use crate::codec::DecodeError;
 use crate::codec::decode::{RawRecords, Times, delete_horizon};
 use crate::codec::layout::{
     BatchHeader, CODEC_MASK, CONTROL, HEADER_BYTES, LOG_APPEND_TIME, TRANSACTIONAL,
 };
+use crate::codec::pack;
 use crate::disk::walk::Walker;
 use crate::sys::Pinned;
+use crate::words::compression::Compression;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::offset::Offset;
 use crate::words::record::Record;
@@ -24,24 +29,7 @@ pub struct RecordBatch {
     bytes: Pinned,
     /// Where [`RecordBatch::records`] begins.
     start: Offset,
-}
-
-/// How the records of a batch are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Kafka's codec 1.
-    Gzip,
-    /// Kafka's codec 2.
-    Snappy,
-    /// Kafka's codec 3.
-    Lz4,
-    /// Kafka's codec 4.
-    Zstd,
-    /// A codec number that Kafka does not know.
-    Unknown,
+    unpacked: Unpacked,
 }
 
 /// What the times of a batch's records mean.
@@ -58,7 +46,7 @@ impl RecordBatch {
     #[inline]
     pub(crate) fn new(bytes: Pinned, start: Offset) -> RecordBatch {
         debug_assert!(bytes.len() >= HEADER_BYTES);
-        RecordBatch { bytes, start }
+        RecordBatch { bytes, start, unpacked: Unpacked::default() }
     }
 
     /// The batch that a walker has stepped over last, its records due from `start` on.
@@ -113,15 +101,28 @@ impl RecordBatch {
         &self.bytes
     }
 
-    /// The records from the reader's position on.
+    /// The records from the reader's position on. Those of a compressed batch are decompressed by
+    /// the first call, and kept as long as the batch: at most 64 MiB.
     #[must_use]
     #[inline]
     pub fn records(&self) -> Records<'_> {
         let header = self.header();
-        Records {
-            batch: self,
-            times: Times::of(&header),
-            raw: RawRecords::new(&header, &self.bytes),
+        let raw = match header.attributes & CODEC_MASK {
+            0 => RawRecords::new(&header, self.bytes.get(HEADER_BYTES..).unwrap_or_default()),
+            _ => self.unpacked.records(&header, &self.bytes),
+        };
+        Records { batch: self, times: Times::of(&header), raw }
+    }
+
+    /// What the batch takes uncompressed; as stored, where it cannot be decompressed.
+    pub(crate) fn plain_bytes(&self) -> usize {
+        let header = self.header();
+        match self.compression() {
+            Compression::None => self.bytes.len(),
+            _ => match self.unpacked.get(&header, &self.bytes) {
+                Ok(records) => HEADER_BYTES + records.len(),
+                Err(_) => self.bytes.len(),
+            },
         }
     }
 
@@ -144,14 +145,7 @@ impl RecordBatch {
     /// How the records are compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {
-        match self.header().attributes & CODEC_MASK {
-            0 => Compression::None,
-            1 => Compression::Gzip,
-            2 => Compression::Snappy,
-            3 => Compression::Lz4,
-            4 => Compression::Zstd,
-            _ => Compression::Unknown,
-        }
+        pack::compression(&self.header())
     }
 
     /// Whether it is part of a transaction of an upstream's producer.
@@ -203,6 +197,30 @@ impl RecordBatch {
     }
 }
 
+/// The records of a compressed batch, once somebody has asked for them; clones share them.
+#[derive(Clone, Debug, Default)]
+struct Unpacked(OnceLock<Arc<Result<Vec<u8>, DecodeError>>>);
+
+impl Unpacked {
+    #[cold]
+    fn get(&self, header: &BatchHeader, batch: &[u8]) -> &Result<Vec<u8>, DecodeError> {
+        self.0.get_or_init(|| {
+            let mut out = Vec::new();
+            let done = pack::records(header, batch, &mut out).map(drop);
+            out.shrink_to_fit();
+            Arc::new(done.map(|()| out))
+        })
+    }
+
+    #[inline(never)]
+    fn records(&self, header: &BatchHeader, batch: &[u8]) -> RawRecords<'_> {
+        match self.get(header, batch) {
+            Ok(records) => RawRecords::new(header, records),
+            Err(error) => RawRecords::failed(*error),
+        }
+    }
+}
+
 /// The records of a batch, in order.
 ///
 /// The batch's checksum was right, so an error means that its writer encoded it wrongly, or that
@@ -242,8 +260,9 @@ impl Records<'_> {
     #[cold]
     fn undecodable(&self, error: crate::codec::DecodeError) -> Error {
         let range = self.batch.base_offset()..self.batch.next_offset();
-        let known = matches!(self.batch.compression(), Compression::None | Compression::Unknown);
-        let kind = if known { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
+        let by = self.batch.compression();
+        let readable = by.is_built_in() || by == Compression::Unknown;
+        let kind = if readable { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
         Error::new(kind, format!("{error} (byte {} of the batch)", error.position))
             .offset(range.start)
             .range(range)

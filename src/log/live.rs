@@ -8,17 +8,20 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::pack::Packing;
 use crate::log::options::{FlushPolicy, LogOptions};
 use crate::log::policy::Policy;
 use crate::log::validate::Validate;
 use crate::log::{Inner, Log};
-use crate::sys::sync::atomic::{AtomicU64, Ordering};
+use crate::sys::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::sync::{Mutex, RwLock};
+use crate::words::compression::Compression;
 use crate::words::error::{Error, Result};
 
 /// The options as they are now, and what of them appends ask without a lock.
 pub(crate) struct Live {
     packed: AtomicU64,
+    packing: AtomicU32,
     /// Not in the policy, which is held under locks: the last to let go of the hook drops what is
     /// the caller's, and may hold none then.
     hook: RwLock<Option<Validate>>,
@@ -30,6 +33,7 @@ impl Live {
     pub(crate) fn of(options: &LogOptions) -> Live {
         Live {
             packed: AtomicU64::new(Packed::of(options).0),
+            packing: AtomicU32::new(packing_word(options.packing())),
             hook: RwLock::new(options.validate.clone()),
             current: Mutex::new(options.clone()),
         }
@@ -42,6 +46,27 @@ impl Live {
     pub(crate) fn packed(&self) -> Packed {
         Packed(self.packed.load(Ordering::Relaxed))
     }
+
+    /// What appended batches are compressed by.
+    #[inline]
+    pub(crate) fn packing(&self) -> Packing {
+        match self.packing.load(Ordering::Relaxed) {
+            0 => Packing::NONE,
+            word => packing_of(word),
+        }
+    }
+}
+
+/// A codec's number in the low byte, the level above it: 24 bits hold every level there is.
+fn packing_word(packing: Packing) -> u32 {
+    let number = packing.compression.number().unsigned_abs();
+    packing.level.cast_unsigned() << 8 | u32::from(number)
+}
+
+fn packing_of(word: u32) -> Packing {
+    let [number, ..] = word.to_le_bytes();
+    let compression = Compression::of_number(i16::from(number));
+    Packing { compression, level: word.cast_signed() >> 8 }
 }
 
 /// The flush policy and whether records are validated, in one word: two bits of kind, one that says
@@ -92,7 +117,7 @@ impl Log {
     /// Changes options while the log is open: when it returns they count, for every handle.
     ///
     /// The flush policy, `retention_*`, `hold*`, `budget_bytes`, `on_full`, `priority`,
-    /// `thin_keep_one_in`, `segment_age` and `validate` can change. Every other option is as when
+    /// `thin_keep_one_in`, `segment_age`, `compression`, its level and `validate` can change. Every other option is as when
     /// the log was opened: [`Log::current_options`] is where to begin. Nothing is written for it:
     /// the next open goes by the options it is given.
     ///
@@ -174,6 +199,7 @@ impl Inner {
             let old_hook = mem::replace(&mut *self.live.hook.write(), options.validate.clone());
             // Behind the hook: who reads that there is one finds it.
             self.live.packed.store(packed.0, Ordering::Release);
+            self.live.packing.store(packing_word(options.packing()), Ordering::Relaxed);
             (mem::replace(&mut *current, options), old_policy, old_hook)
         };
         let waiting = {
@@ -246,6 +272,8 @@ pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
         on_full: asked.on_full,
         priority: asked.priority,
         thin_keep_one_in: asked.thin_keep_one_in,
+        compression: asked.compression,
+        compression_level: asked.compression_level,
         validate: asked.validate,
     }
 }
@@ -289,6 +317,17 @@ mod tests {
             let hooked = Packed::of(&plain.validate(|_| Ok(())));
             assert_eq!(hooked.flush(), policy);
             assert!(hooked.is_validated());
+        }
+    }
+
+    #[test]
+    fn a_packing_comes_out_of_the_word_as_it_went_in() {
+        let levels = [0, 1, 9, 22, -1, -131_072];
+        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+            for level in levels {
+                let packing = Packing { compression, level };
+                assert_eq!(packing_of(packing_word(packing)), packing);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use crate::disk::set::SEGMENT_MEMORY_BYTES;
 use crate::log::options::{IoMode, LogOptions, Media};
 use crate::log::{Inner, Log};
 use crate::sys::sync::atomic::Ordering;
+use crate::words::compression::Compression;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 
@@ -35,8 +36,13 @@ impl MemoryPlan {
         let window = if mapped && !archive { 0 } else { batch.max(limits::READ_CHUNK_BYTES) };
         // An archived segment's index is read for each look.
         let looked_into = if archive { index.saturating_mul(2) } else { 0 };
+        let packing = match options.compression {
+            Compression::None => 0,
+            codec => batch.saturating_add(codec.memory_bytes()),
+        };
         let terms = [
             batch.saturating_mul(3),
+            packing,
             index.saturating_mul(3),
             torn_bytes.saturating_mul(limits::TAIL_MEMORY_COPIES),
             limits::CHECKPOINT_MEMORY_BYTES + limits::TASK_BYTES + thread,

@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::layout::HEADER_BYTES;
+use crate::codec::pack::Packing;
 use crate::log::Log;
 use crate::log::archive::ArchiveHook;
 use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
 use crate::log::validate::Validate;
-use crate::words::error::{Error, Result};
+use crate::words::compression::Compression;
+use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
 
@@ -120,6 +122,8 @@ pub struct LogOptions {
     pub(crate) on_full: OnFull,
     pub(crate) priority: u8,
     pub(crate) thin_keep_one_in: Option<u32>,
+    pub(crate) compression: Compression,
+    pub(crate) compression_level: Option<i32>,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
     #[serde(skip)]
@@ -152,6 +156,8 @@ impl Default for LogOptions {
             on_full: OnFull::Reject,
             priority: limits::PRIORITY_DEFAULT,
             thin_keep_one_in: None,
+            compression: Compression::None,
+            compression_level: None,
             mirror_of: None,
             validate: None,
             archive: None,
@@ -249,6 +255,8 @@ impl LogOptions {
     ///         + 32 * torn_bytes      with Media::TornOverwrite
     ///         + 1280 KiB             the checkpoint, recovery, verify, snapshot, export
     ///         + 64 KiB               with background(true)
+    ///         + batch + 2 MiB        opened with compression zstd at its own level (higher ones take
+    ///                                more); with another codec + batch + 512 KiB
     ///         + 256 bytes * segments of the log, which the limit leaves out
     /// ```
     ///
@@ -261,8 +269,9 @@ impl LogOptions {
     /// thread that appends keeps a buffer of its largest batch, at most 1 MiB, and takes as many as
     /// `max_batch_bytes` for a moment. Not counted: maps and the page cache, which the kernel takes
     /// back when it needs them; batches that the application holds, each of which keeps what was
-    /// read with it, and those that a replicator has on the way; what was written under other
-    /// options, while it is read, and batches of a mirror's source above `max_batch_bytes`.
+    /// read with it and its records decompressed, and those that a replicator has on the way; what
+    /// was written under other options, while it is read, and batches of a mirror's source above
+    /// `max_batch_bytes`.
     ///
     /// # Examples
     /// ```
@@ -292,6 +301,37 @@ impl LogOptions {
     #[must_use]
     pub fn memory_bytes_max(&self, readers: usize) -> usize {
         MemoryPlan::before_open(self, false).most(readers)
+    }
+
+    /// Compresses the records of each batch, once, on the thread that appends: they stay so on disk
+    /// and on the way to a broker; [`Compression::None`] unless set. Kafka's `compression.type`.
+    ///
+    /// It is worth most for many records in a batch: those of [`Log::append_batch`] and of a
+    /// [linger](Log::append_batch) share one. A batch that would not become smaller is stored
+    /// plain. Batches of one log may differ: [`Log::append_batch_compressed`] says it for one.
+    ///
+    /// [`LogOptions::max_batch_bytes`] bounds a batch before it is compressed, so that a batch that
+    /// does not shrink still fits.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+    /// use forebay::{Compression, Log};
+    /// let by = if cfg!(feature = "zstd") { Compression::Zstd } else { Compression::None };
+    /// let log = Log::options().compression(by).open(dir)?;
+    /// log.append_batch((0..100).map(|n| format!("temperature {n}")))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> LogOptions {
+        self.compression = compression;
+        self
+    }
+
+    /// How hard [`LogOptions::compression`] tries: gzip 1 to 9, 6 unless set; zstd up to 22, 3
+    /// unless set, below 0 faster still. Higher levels take more time and, with zstd, memory.
+    pub fn compression_level(mut self, level: i32) -> LogOptions {
+        self.compression_level = Some(level);
+        self
     }
 
     /// Makes the log a mirror of another one: only [`Log::append_mirrored`] writes to it. The
@@ -372,6 +412,7 @@ impl LogOptions {
         }
         MemoryPlan::before_open(self, true).check(self)?;
         self.check_policy()?;
+        self.check_compression()?;
         match self.flush {
             FlushPolicy::EveryBytes(0) => {
                 Err(Error::invalid("flush is every 0 bytes; every_append says that"))
@@ -381,6 +422,35 @@ impl LogOptions {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a codec that is not there, and a level that it has not.
+    fn check_compression(&self) -> Result<()> {
+        let (by, level) = (self.compression, self.compression_level);
+        if !by.is_built_in() {
+            let text = format!(
+                "compression is {0}, which is not built in: build forebay with its feature {0}",
+                by.name()
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        match (by.levels(), level) {
+            (_, None) => Ok(()),
+            (Some((from, to)), Some(level)) if level != 0 && (from..=to).contains(&level) => Ok(()),
+            (Some((from, to)), Some(level)) => Err(Error::invalid(format!(
+                "compression_level is {level}, {} has {from} to {to} without 0",
+                by.name()
+            ))),
+            (None, Some(level)) => Err(Error::invalid(format!(
+                "compression_level is {level}, compression {} has no levels",
+                by.name()
+            ))),
+        }
+    }
+
+    /// What appended batches are compressed by.
+    pub(crate) fn packing(&self) -> Packing {
+        Packing { compression: self.compression, level: self.compression_level.unwrap_or(0) }
     }
 
     /// The bound batches are held to.

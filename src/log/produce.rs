@@ -11,9 +11,11 @@ use crate::codec::layout::{
     BatchHeader, CONTROL, DELETE_HORIZON, HEADER_BYTES, LENGTH_PREFIX_BYTES, NO_TIMESTAMP,
     TRANSACTIONAL,
 };
+use crate::codec::pack::{Packing, pack};
 use crate::codec::seal::Seal;
-use crate::log::batch::{Compression, RecordBatch};
+use crate::log::batch::RecordBatch;
 use crate::sys::Pinned;
+use crate::words::compression::Compression;
 use crate::words::error::{Error, ErrorKind, Result};
 use crate::words::offset::Offset;
 use crate::words::record::NewRecord;
@@ -69,7 +71,7 @@ impl RecordBatch {
     ///
     /// `batches` follow one another and hold every offset of the range. One batch that is wanted
     /// whole, and [is producible](RecordBatch::is_producible), is copied as it is, compressed or
-    /// not; else the records are encoded anew, uncompressed.
+    /// not; else the records are encoded anew, and compressed as the first of the batches is.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) with the first offset that no batch has;
@@ -94,7 +96,20 @@ impl RecordBatch {
         stamp: ProducerStamp,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        match batches {
+        RecordBatch::produce_packed(batches, offsets, stamp, Compression::None, out).map(drop)
+    }
+
+    /// [`RecordBatch::produce`], and what is plain then is compressed, if asked for. Whether it is
+    /// one batch as it is stored, no record decoded.
+    pub(crate) fn produce_packed(
+        batches: &[RecordBatch],
+        offsets: Range<Offset>,
+        stamp: ProducerStamp,
+        asked: Compression,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let mut compression = asked;
+        let as_stored = match batches {
             [batch]
                 if batch.is_producible()
                     && offsets == (batch.base_offset()..batch.next_offset()) =>
@@ -102,10 +117,28 @@ impl RecordBatch {
                 out.clear();
                 out.extend_from_slice(batch.as_bytes());
                 put_header(out, stamp.on(batch.header()));
-                Ok(())
+                if batch.compression() != Compression::None {
+                    return Ok(true);
+                }
+                true
             }
-            _ => encode(batches, offsets, stamp, out),
+            _ => {
+                let first = batches.first().map_or(Compression::None, RecordBatch::compression);
+                encode(batches, offsets, stamp, out)?;
+                if asked == Compression::None {
+                    compression = first;
+                }
+                false
+            }
+        };
+        if compression != Compression::None {
+            let mut packed = Vec::new();
+            if let Some(header) = pack(out, Packing { compression, level: 0 }, &mut packed) {
+                put_header(&mut packed, header);
+                *out = packed;
+            }
         }
+        Ok(as_stored)
     }
 
     /// Puts one record, which need be in no log, into `out` as a batch that a Kafka broker takes
@@ -169,7 +202,7 @@ impl RecordBatch {
     pub fn produced_bytes_max(batches: &[RecordBatch]) -> usize {
         // A record's offset and time may take a few bytes more behind a lower base.
         const MORE_PER_RECORD: usize = 13;
-        let of = |batch: &RecordBatch| batch.as_bytes().len() + batch.len() * MORE_PER_RECORD;
+        let of = |batch: &RecordBatch| batch.plain_bytes() + batch.len() * MORE_PER_RECORD;
         batches.iter().map(of).sum()
     }
 }

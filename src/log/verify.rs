@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use crate::codec::decode::{RawRecords, resolve};
 use crate::codec::index::{IndexEntries, IndexRule};
-use crate::codec::layout::CODEC_MASK;
+use crate::codec::pack;
 use crate::disk::meta::{Found, Meta};
 use crate::disk::segment::{Segment, SegmentData};
 use crate::disk::state::State;
 use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
 use crate::disk::{checkpoint, index_file, note};
 use crate::log::{Inner, Log};
+use crate::words::compression::Compression;
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
 
@@ -94,7 +95,7 @@ impl Log {
         let Range { start, end } = inner.valid_offsets();
         let report =
             VerifyReport { log_start_offset: start, log_end_offset: end, ..Default::default() };
-        let mut check = Check { inner, start, end, report };
+        let mut check = Check { inner, start, end, report, unpacked: Vec::new() };
         check.small_files()?;
         check.segments()?;
         Ok(check.report)
@@ -107,6 +108,8 @@ struct Check<'a> {
     start: Offset,
     end: Offset,
     report: VerifyReport,
+    /// The records of the compressed batch that is looked at.
+    unpacked: Vec<u8>,
 }
 
 impl Check<'_> {
@@ -187,22 +190,25 @@ impl Check<'_> {
             self.report.gaps += 1;
             return;
         }
-        if header.attributes & CODEC_MASK != 0 {
+        let codec = pack::compression(header);
+        if !codec.is_built_in() && codec != Compression::Unknown {
             self.report.opaque_batches += 1;
             self.report.records += u64::from(header.count.unsigned_abs());
             return;
         }
-        for raw in RawRecords::new(header, &batch.bytes) {
+        let (mut readable, mut damaged) = (0, false);
+        for raw in RawRecords::of_batch(header, &batch.bytes, &mut self.unpacked) {
             match raw {
                 Ok(raw) => {
-                    let readable = resolve(header, &raw).offset >= self.start;
-                    self.report.records += u64::from(readable);
+                    readable += u64::from(resolve(header, &raw).offset >= self.start);
                 }
-                Err(_) => {
-                    let next = Offset::new(header.next_offset());
-                    self.damaged(Offset::new(header.base_offset)..next);
-                }
+                Err(_) => damaged = true,
             }
+        }
+        self.report.records += readable;
+        if damaged {
+            let next = Offset::new(header.next_offset());
+            self.damaged(Offset::new(header.base_offset)..next);
         }
     }
 

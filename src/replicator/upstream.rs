@@ -206,6 +206,10 @@ pub struct UpstreamStatus {
     pub maybe_doubled: u64,
     /// Times another device was found to ship under this one's identity: a copied disk.
     pub identity_shared: u64,
+    /// Batches that were sent as they are stored: no record of them was decoded.
+    pub sent_as_stored: u64,
+    /// Batches whose records were encoded anew: small ones put together, large ones split.
+    pub sent_encoded: u64,
     /// How sure it is that nothing is shipped twice.
     pub delivery: Delivery,
     /// Settings of the upstream that will do harm, each with what to change.

@@ -2,6 +2,7 @@
 //!
 //! Floor 0. Knows nothing of bytes on disk, files or threads.
 
+pub(crate) mod compression;
 pub(crate) mod error;
 pub(crate) mod limits;
 pub(crate) mod log_id;

@@ -5,9 +5,12 @@ use super::input::Input;
 use super::oracle::{self, Raw};
 use super::{past, planted};
 use crate::codec::decode::{RawRecord, RawRecords, Times, check_batch, resolve};
-use crate::codec::encode::{BatchEncoder, Parts, stamp};
+use crate::codec::encode::{BatchEncoder, Parts, put_header, stamp};
 use crate::codec::layout::{BatchHeader, HEADER_BYTES};
 use crate::codec::seal::Seal;
+use crate::codec::{DecodeError, pack};
+use crate::words::compression::Compression;
+use crate::words::limits;
 use crate::words::log_id::LogId;
 use crate::words::record::NewRecord;
 use crate::words::time::Timestamp;
@@ -68,6 +71,9 @@ fn judge(bytes: &[u8], log: Option<&[u8; 16]>, flip: u16, cut: u16) {
     assert_eq!((header.size().unwrap(), header.base_offset), (due.size, due.base));
     assert_eq!(header.next_offset(), due.base + i64::from(due.last_delta) + 1);
     assert_eq!(header.to_bytes()[..], batch[..HEADER_BYTES], "a header lays out as it was read");
+    if due.attributes & 7 != 0 {
+        packed(&header, batch);
+    }
     let (records, all) = oracle::records(&due, batch, planted());
     let found = compare(&header, batch, &records, all);
     if all {
@@ -86,7 +92,11 @@ fn compare<'a>(
     all: bool,
 ) -> Vec<RawRecord<'a>> {
     let mut found = Vec::new();
-    let mut records = RawRecords::new(header, batch);
+    // Compressed ones are looked into by `packed`.
+    let mut records = match header.attributes & 7 {
+        0 => RawRecords::new(header, &batch[HEADER_BYTES..]),
+        _ => RawRecords::failed(DecodeError { what: "compressed", position: HEADER_BYTES }),
+    };
     let mut whole = true;
     for record in &mut records {
         match record {
@@ -108,6 +118,27 @@ fn compare<'a>(
         assert_eq!(record, Times::of(header).resolve(found));
     }
     found
+}
+
+/// What a compressed batch decompresses to, if to anything, is bounded; compressed anew by the same
+/// codec it decompresses to the same.
+fn packed(header: &BatchHeader, batch: &[u8]) {
+    let mut records = Vec::new();
+    let by = pack::compression(header);
+    if pack::unpack(by, &batch[HEADER_BYTES..], &mut records).is_err() {
+        return;
+    }
+    assert!(records.len() <= limits::UNPACKED_BYTES_MAX);
+    let plain = [&batch[..HEADER_BYTES], &records].concat();
+    let mut again = Vec::new();
+    let packing = pack::Packing { compression: by, level: 0 };
+    if pack::pack(&plain, packing, &mut again).is_some() {
+        let mut second = Vec::new();
+        pack::unpack(by, &again[HEADER_BYTES..], &mut second).expect("it was compressed here");
+        assert!(second == records, "unpack(pack(x)) == x");
+    }
+    // Whatever they are, the walk over them ends.
+    assert!(RawRecords::new(header, &records).count() <= records.len() + 1);
 }
 
 fn same(found: &RawRecord<'_>, due: &Raw<'_>) {
@@ -196,7 +227,8 @@ fn encoded(mut input: Input<'_>, log: Option<&[u8; 16]>, flip: u16, cut: u16) {
     }
     let header = check_batch(&out, &seal).expect("what was encoded is whole");
     assert_eq!((header.base_offset, header.max_timestamp), (base, highest));
-    let records: Vec<_> = RawRecords::new(&header, &out).map(Result::unwrap).collect();
+    let records: Vec<_> =
+        RawRecords::new(&header, &out[HEADER_BYTES..]).map(Result::unwrap).collect();
     assert_eq!(records.len(), pushed.len());
     for (n, (raw, record)) in records.iter().zip(&pushed).enumerate() {
         let found = resolve(&header, raw);
@@ -206,6 +238,21 @@ fn encoded(mut input: Input<'_>, log: Option<&[u8; 16]>, flip: u16, cut: u16) {
         assert!(found.headers.eq(record.get_headers()), "headers");
     }
     judge(&out, log, flip, cut);
+    // And the same compressed.
+    let by = pack::Packing {
+        compression: Compression::of_number(1 + (cut & 3).cast_signed()),
+        level: 0,
+    };
+    let mut packed = Vec::new();
+    if let Some(header) = pack::pack(&out, by, &mut packed) {
+        put_header(&mut packed, header);
+        stamp(&mut packed, base, &seal);
+        let mut scratch = Vec::new();
+        let unpacked =
+            pack::records(&header, &packed, &mut scratch).expect("it was compressed here");
+        assert!(unpacked == &out[HEADER_BYTES..]);
+        judge(&packed, log, flip, cut);
+    }
 }
 
 fn new_record<'a>(input: &mut Input<'a>) -> NewRecord<'a> {

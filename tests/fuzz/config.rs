@@ -107,7 +107,7 @@ const TABLES: [&str; 12] = [
     "[others]",
 ];
 
-const KEYS: [&str; 34] = [
+const KEYS: [&str; 36] = [
     "budget_bytes",
     "reserve_bytes",
     "max_open_logs",
@@ -134,6 +134,8 @@ const KEYS: [&str; 34] = [
     "on_full",
     "priority",
     "thin_keep_one_in",
+    "compression",
+    "compression_level",
     "partitions",
     "partitions",
     "partitions",

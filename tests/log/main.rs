@@ -10,6 +10,7 @@ mod api;
 mod api_lifecycle;
 mod append_at;
 mod background;
+mod compression;
 mod concurrency;
 mod consumers;
 mod copies;

@@ -13,7 +13,7 @@ use crate::util::{kind, scratch};
 const SAMPLE: &str = include_str!("../../examples/forebay.toml");
 
 /// A value of each option that differs from its default.
-const LOG_KEYS: [(&str, &str); 21] = [
+const LOG_KEYS: [(&str, &str); 23] = [
     ("segment_bytes", "1_048_576"),
     ("index_interval_bytes", "0x100"),
     ("max_batch_bytes", "65536"),
@@ -35,6 +35,8 @@ const LOG_KEYS: [(&str, &str); 21] = [
     ("on_full", "{ block_ms = 5000 }"),
     ("priority", "255"),
     ("thin_keep_one_in", "4294967295"),
+    ("compression", "\"none\""),
+    ("compression_level", "-7"),
 ];
 
 const STORE_KEYS: [(&str, &str); 8] = [
@@ -112,7 +114,8 @@ fn every_key_is_read_as_its_option() {
         .budget_bytes(64 << 20)
         .on_full(OnFull::Block(Duration::from_secs(5)))
         .priority(255)
-        .thin_keep_one_in(u32::MAX);
+        .thin_keep_one_in(u32::MAX)
+        .compression_level(-7);
     for name in ["engine.v2", "plain", "any other"] {
         assert_eq!(config.log_options(name), options, "{name}");
     }
@@ -158,6 +161,10 @@ fn whatever_is_wrong_is_told_with_line_table_and_key() {
         assert!(misspelt.starts_with(&format!("{begins}_s: unknown field")), "{misspelt}");
         assert!(misspelt.contains(key), "it does not say what there is: {misspelt}");
         for bad in ["1979-05-27", "-1", "1.5", "[]", "{ no = 1 }", "\"no\""] {
+            // A level may be below zero.
+            if (key, bad) == ("compression_level", "-1") {
+                continue;
+            }
             let said = with(format!("{key} = {bad}"));
             assert!(said.starts_with(&format!("{begins}: ")), "{bad}: {said}");
         }
@@ -182,6 +189,9 @@ fn values_out_of_bounds_are_told_with_line_table_and_key() {
         ("retention_records", "0"),
         ("hold_lag_records", "0"),
         ("thin_keep_one_in", "1"),
+        ("compression", "\"lzma\""),
+        ("compression_level", "23"),
+        ("compression_level", "0"),
         ("hold", "{ each = [] }"),
         ("flush", "{ every_bytes = 0 }"),
         ("flush", "{ interval_ms = 0 }"),

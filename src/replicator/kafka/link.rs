@@ -19,7 +19,7 @@ use super::identity::Identity;
 use super::network::Network;
 use super::preflight::Forgetting;
 use super::settings::Settings;
-use crate::{Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result};
+use crate::{Compression, Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result};
 
 /// What a broker keeps of a producer's last batches: more must not be on their way.
 const WINDOW: usize = 5;
@@ -217,7 +217,10 @@ impl Link {
         }
         let stored = batch.as_bytes().len();
         let whole = batch.base_offset() >= self.next && batch.is_producible();
-        let alone = (whole && stored >= AS_STORED_BYTES && self.fits(stored, with)) || self.blind;
+        // What was compressed on the device stays so, however small: nothing is decoded for it.
+        let compressed = batch.compression() != Compression::None;
+        let due = compressed || stored >= AS_STORED_BYTES;
+        let alone = (whole && due && self.fits(stored, with)) || self.blind;
         if alone {
             self.flush(with)?;
         }
@@ -292,10 +295,12 @@ impl Link {
             let most = i64::try_from(records).unwrap_or(i64::MAX);
             until = until.min(Offset::new(self.next.get().saturating_add(most)));
         }
-        let bytes = RecordBatch::produced_bytes_max(pending);
         let most = with.settings.batch_bytes_max;
-        let stored = matches!(pending, [one] if one.as_bytes().len() <= most);
-        if bytes > most && !stored {
+        if matches!(pending, [one] if one.as_bytes().len() <= most) {
+            return until;
+        }
+        let bytes = RecordBatch::produced_bytes_max(pending);
+        if bytes > most {
             // By the mean size: what is still too large is refused, and split then.
             let records = (end - self.next).max(1).unsigned_abs();
             let fit = u128::from(records) * most as u128 / (bytes as u128 * 2).max(1);
@@ -318,7 +323,11 @@ impl Link {
         let end = batches.partition_point(|batch| batch.base_offset() < offsets.end);
         let these = batches.get(first..end).unwrap_or_default();
         let mut bytes = Vec::new();
-        RecordBatch::produce(these, offsets.clone(), stamp, &mut bytes)?;
+        let by = with.settings.compression;
+        let as_stored = RecordBatch::produce_packed(these, offsets.clone(), stamp, by, &mut bytes)?;
+        let status = &mut with.memory.status;
+        status.sent_as_stored += u64::from(as_stored);
+        status.sent_encoded += u64::from(!as_stored);
         self.dispatch(bytes, offsets, with)
     }
 

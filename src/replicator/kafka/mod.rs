@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::upstream::{Resume, Source, Upstream, UpstreamStatus};
-use crate::{Error, Log, Offset, RecordBatch, Result};
+use crate::{Compression, Error, Log, Offset, RecordBatch, Result};
 use calls::NewTopic;
 use link::{Link, Memory, With};
 use network::Tcp;
@@ -42,7 +42,8 @@ pub use tls::Tls;
 /// Ships into a topic of an Apache Kafka cluster, 2.8 or later.
 ///
 /// Each record stands there once, in order, however often link, brokers, leaders, this process and
-/// the power fail. Stored batches of 16 KiB and more are sent as they are stored. The producer id
+/// the power fail. Stored batches of 16 KiB and more, and all
+/// compressed ones, are sent as they are stored. The producer id
 /// is kept with the log's committed offset, so that after a restart the partition's leader can be
 /// asked what it has. Needs the rights WRITE, READ and DESCRIBE on the topic, and DESCRIBE_CONFIGS
 /// to check its settings.
@@ -127,6 +128,15 @@ impl KafkaUpstream {
     #[must_use]
     pub fn merge_bytes(mut self, bytes: usize) -> KafkaUpstream {
         self.settings.merge_bytes = bytes;
+        self
+    }
+
+    /// Compresses what is not compressed yet on its way, small batches that were put together too;
+    /// [`Compression::None`] unless set. What is stored compressed is sent as it is stored, whatever
+    /// this says. A codec that is not built in is refused when the link is opened.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> KafkaUpstream {
+        self.settings.compression = compression;
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::calls::NewTopic;
 use super::sasl::Sasl;
 use super::tls::Secure;
-use crate::{Error, ErrorKind, Log, LogId, Result, partition_for_key};
+use crate::{Compression, Error, ErrorKind, Log, LogId, Result, partition_for_key};
 
 /// The port of a bootstrap server that names none.
 const PORT: u16 = 9092;
@@ -61,6 +61,8 @@ pub(super) struct Settings {
     pub(super) request_timeout: Duration,
     /// Small batches are put together up to so many bytes.
     pub(super) merge_bytes: usize,
+    /// Plain batches are compressed by it on their way.
+    pub(super) compression: Compression,
     /// The largest batch that is sent: what the topic takes, as far as it was read.
     pub(super) batch_bytes_max: usize,
     pub(super) tls: Option<Arc<dyn Secure>>,
@@ -82,6 +84,7 @@ impl Settings {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             merge_bytes: 256 << 10,
+            compression: Compression::None,
             // A broker's own bound, unless it says another one: 1 MiB and 12 bytes.
             batch_bytes_max: (1 << 20) + 12,
             tls: None,
@@ -94,10 +97,15 @@ impl Settings {
         }
     }
 
-    /// The bootstrap servers: host and port each.
+    /// The bootstrap servers, host and port each, if the rest can work too.
     pub(super) fn servers(&self) -> Result<Vec<(String, u16)>> {
         let servers = self.bootstrap.split(',').map(str::trim).filter(|text| !text.is_empty());
         let servers = servers.map(server).collect::<Result<Vec<_>>>()?;
+        if !self.compression.is_built_in() {
+            let name = self.compression.name();
+            let text = format!("compression {name} is not built in: it is a feature of forebay");
+            return Err(wrong(text));
+        }
         match servers.is_empty() {
             true => Err(wrong("no bootstrap server is given: \"host:9092,host:9092\"")),
             false => Ok(servers),
