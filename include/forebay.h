@@ -488,6 +488,12 @@ typedef struct forebay_batch forebay_batch;
 typedef struct forebay_consumer forebay_consumer;
 
 /**
+ * The consumers of a log when they were listed, in the order they were created; replicators' among
+ * them. Any number of threads may use it at once, for anything but forebay_consumer_list_free.
+ */
+typedef struct forebay_consumer_list forebay_consumer_list;
+
+/**
  * Reads a followed log in order from anywhere in it. What it gives is whole, in order, and as it
  * was appended, and no offset is left out or given twice untold: forebay_follow_reader_missed.
  * One thread at a time may use it, any thread; a call meanwhile gets FOREBAY_WOULD_BLOCK.
@@ -512,6 +518,12 @@ typedef struct forebay_follower forebay_follower;
  * After fork the child must not use it; the parent's stays as it was.
  */
 typedef struct forebay_log forebay_log;
+
+/**
+ * The logs of a store when they were listed, sorted by name and partition.
+ * Any number of threads may use it at once, for anything but forebay_log_list_free.
+ */
+typedef struct forebay_log_list forebay_log_list;
 
 /**
  * Reads a log in order from anywhere in it; many may read the same log at once.
@@ -578,7 +590,8 @@ typedef struct {
 
 /**
  * The options of a log. Zero means the default everywhere. Set all of them up with
- * forebay_options_init before setting any; forebay_options_set takes them as text.
+ * forebay_options_init before setting any; forebay_options_set takes them as text. Where the
+ * default is no bound, -1 (UINT64_MAX) says the same, as in Kafka.
  */
 typedef struct {
   /**
@@ -612,7 +625,7 @@ typedef struct {
    */
   uint64_t max_batch_bytes;
   /**
-   * What the log may take of anonymous memory; no limit.
+   * What the log may take of anonymous memory; no bound.
    */
   uint64_t memory_limit_bytes;
   /**
@@ -652,7 +665,8 @@ typedef struct {
   /**
    * Names of consumers, UTF-8, with commas between them, for FOREBAY_HOLD_EACH and
    * FOREBAY_HOLD_ANY. One that never comes holds everything with FOREBAY_HOLD_EACH: mind the
-   * spelling. Not kept after the call that the options are passed to.
+   * spelling. One that no consumer can have is refused. Not kept after the call that the options
+   * are passed to.
    */
   forebay_bytes hold_consumers;
   /**
@@ -934,7 +948,7 @@ typedef struct {
    */
   uint64_t records_dropped;
   /**
-   * Consumers and replicators: forebay_log_consumer_info.
+   * Consumers and replicators: forebay_log_consumers.
    */
   uint64_t consumers;
   /**
@@ -945,6 +959,19 @@ typedef struct {
    * 0.
    */
   uint32_t reserved;
+  /**
+   * The option budget_bytes; 0 if there is no bound.
+   */
+  uint64_t budget_bytes;
+  /**
+   * What is taken of it, in whole blocks, deleted files that somebody reads included; 0 without
+   * a bound. Appends find it used up while budget_reserve_bytes are left.
+   */
+  uint64_t budget_used_bytes;
+  /**
+   * What of it is kept back from records, so that deleting and committing work; 0 without one.
+   */
+  uint64_t budget_reserve_bytes;
 } forebay_stats;
 
 /**
@@ -1073,7 +1100,8 @@ typedef struct {
 } forebay_consumer_options;
 
 /**
- * A consumer as the log knows it, open or not.
+ * A consumer as the log knows it, open or not: forebay_consumer_list_get,
+ * forebay_log_consumer_info.
  */
 typedef struct {
   /**
@@ -1113,6 +1141,7 @@ typedef struct {
 /**
  * The options of a store. Zero means the default everywhere. Set all of them up with
  * forebay_store_options_init before setting any; forebay_store_options_set takes them as text.
+ * Where the default is no bound, -1 (UINT64_MAX) says the same.
  */
 typedef struct {
   /**
@@ -1230,7 +1259,7 @@ typedef struct {
 } forebay_store_totals;
 
 /**
- * A log of a store: forebay_store_log_info.
+ * A log of a store: forebay_log_list_get, forebay_store_log_info.
  */
 typedef struct {
   /**
@@ -1257,7 +1286,7 @@ typedef struct {
 
 /**
  * How a replicator behaves. Zero means the default everywhere; the defaults suit a link that comes
- * and goes.
+ * and goes. forebay_replicator_options_set takes them as text.
  */
 typedef struct {
   /**
@@ -1287,7 +1316,7 @@ typedef struct {
    */
   int64_t acknowledge_timeout_ms;
   /**
-   * Bytes sent in a second, at most; as many as the link takes.
+   * Bytes sent in a second, at most; as many as the link takes, which -1 (UINT64_MAX) says too.
    */
   uint64_t bytes_per_second;
 } forebay_replicator_options;
@@ -1529,7 +1558,8 @@ forebay_status forebay_options_init(forebay_options *options, size_t size);
  * torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
  * background: true, false; hold_consumers: names with commas between them, which has to stay
  * valid until the options were used. Other options stay as they are, all of them if this fails.
- * Numbers are decimal, without a unit. What a number may be is checked when the options are used.
+ * Numbers are decimal, without a unit; -1 where the default is no bound says that. What a number
+ * may be is checked when the options are used.
  * Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
  * cannot have this value.
  */
@@ -1851,13 +1881,27 @@ forebay_bytes forebay_batch_bytes(const forebay_batch *batch);
  * Reads the batch at the front of bytes that came from elsewhere, checksum and all, and says in
  * `used_out` how many bytes it took. The bytes are copied. FOREBAY_OK and NULL, with 0 used, if
  * the front is a batch that is cut short: get more bytes, but no more than the sender's
- * max_batch_bytes, for the length itself is only known to be right with the whole. Nothing finds
+ * max_batch_bytes, for the length itself is only known to be right with the whole
+ * (forebay_batch_read_within takes care of that). Nothing finds
  * the next batch behind bytes that are none: have the link begin anew. Free it with
  * forebay_batch_free. Does not block.
  * FOREBAY_CORRUPT if the bytes are no batch or its checksum is wrong; FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_batch_read(forebay_bytes bytes, forebay_batch **batch_out, size_t *used_out);
+
+/**
+ * As forebay_batch_read, from somebody who is not trusted with memory: a batch that says it has
+ * more than `max_bytes` bytes is refused as soon as its first 61 are there, so that no more are
+ * gathered for it. What the sender's max_batch_bytes is, is such a bound.
+ * FOREBAY_RECORD_TOO_LARGE for such a batch; FOREBAY_CORRUPT if the bytes are no batch or its
+ * checksum is wrong; FOREBAY_INVALID_ARGUMENT.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_batch_read_within(forebay_bytes bytes,
+                                         size_t max_bytes,
+                                         forebay_batch **batch_out,
+                                         size_t *used_out);
 
 /**
  * Writes the batch as a Kafka producer sends it: base offset 0 and the id, epoch and sequence of
@@ -1911,7 +1955,8 @@ forebay_status forebay_log_delete_consumer(const forebay_log *log, forebay_bytes
 
 /**
  * Fills in the consumer of this index, from 0, replicators' among them, into the `size` bytes
- * (sizeof) at `info_out`. FOREBAY_NOT_FOUND beyond the last. Does not block.
+ * (sizeof) at `info_out`. Each call costs what forebay_log_stats does: whoever wants more than a
+ * few takes forebay_log_consumers. FOREBAY_NOT_FOUND beyond the last. Does not block.
  * FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
@@ -2143,8 +2188,8 @@ forebay_status forebay_store_options_init(forebay_store_options *options, size_t
 
 /**
  * Sets one option from text, as a configuration file has it: the name of a field of
- * forebay_store_options, `logs` apart, and a number; for background, true or false. The others
- * stay as they are, all of them if this fails. Does not block.
+ * forebay_store_options, `logs` apart, and a number, decimal and without a unit; for background,
+ * true or false. The others stay as they are, all of them if this fails. Does not block.
  * FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it cannot have this
  * value.
  */
@@ -2251,7 +2296,8 @@ forebay_status forebay_store_stats(const forebay_store *store,
 
 /**
  * Fills in the log of this index, from 0, partitions each by itself, into the `size` bytes
- * (sizeof) at `info_out`. FOREBAY_NOT_FOUND beyond the last. Does not block.
+ * (sizeof) at `info_out`. Each call lists them all: whoever wants more than a few takes
+ * forebay_store_logs. FOREBAY_NOT_FOUND beyond the last. Does not block.
  * FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
@@ -2261,11 +2307,83 @@ forebay_status forebay_store_log_info(const forebay_store *store,
                                       size_t size);
 
 /**
+ * Lists the logs of a store, partitions each by itself, as they are now: what comes and goes later
+ * does not change the list. Free it with forebay_log_list_free, before or after the store is
+ * closed. `*list_out` is NULL unless this is FOREBAY_OK. Does not block.
+ * FOREBAY_INVALID_ARGUMENT.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_store_logs(const forebay_store *store, forebay_log_list **list_out);
+
+/**
+ * How many logs are in the list; 0 for NULL and what is no list. Does not block.
+ */
+size_t forebay_log_list_count(const forebay_log_list *list);
+
+/**
+ * Fills in the log of this index, 0 to forebay_log_list_count - 1, into the `size` bytes (sizeof)
+ * at `info_out`. Does not block. FOREBAY_NOT_FOUND beyond the last; FOREBAY_INVALID_ARGUMENT.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_log_list_get(const forebay_log_list *list,
+                                    size_t index,
+                                    forebay_log_info *info_out,
+                                    size_t size);
+
+/**
+ * Frees the list. NULL is nothing to do. Does not block.
+ */
+void forebay_log_list_free(forebay_log_list *list);
+
+/**
+ * Lists the consumers that a log knows, open or not, replicators' among them, as they are now.
+ * Costs what forebay_log_stats does. Free it with forebay_consumer_list_free, before or after the
+ * log is closed. `*list_out` is NULL unless this is FOREBAY_OK. Does not block for the device.
+ * FOREBAY_INVALID_ARGUMENT.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_log_consumers(const forebay_log *log, forebay_consumer_list **list_out);
+
+/**
+ * How many consumers are in the list; 0 for NULL and what is no list. Does not block.
+ */
+size_t forebay_consumer_list_count(const forebay_consumer_list *list);
+
+/**
+ * Fills in the consumer of this index, 0 to forebay_consumer_list_count - 1, into the `size` bytes
+ * (sizeof) at `info_out`. Does not block. FOREBAY_NOT_FOUND beyond the last;
+ * FOREBAY_INVALID_ARGUMENT.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_consumer_list_get(const forebay_consumer_list *list,
+                                         size_t index,
+                                         forebay_consumer_info *info_out,
+                                         size_t size);
+
+/**
+ * Frees the list. NULL is nothing to do. Does not block.
+ */
+void forebay_consumer_list_free(forebay_consumer_list *list);
+
+/**
  * Sets all options to their defaults; `size` is sizeof. Call it before setting any.
  * FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_replicator_options_init(forebay_replicator_options *options, size_t size);
+
+/**
+ * Sets one option from text, as a configuration file has it: the name of a field of
+ * forebay_replicator_options, which is that of ReplicatorOptions in Rust's files too, and a
+ * number, decimal and without a unit; for bytes_per_second -1 too. The others stay as they are,
+ * all of them if this fails. What a number may be is checked when the options are used.
+ * Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
+ * cannot have this value.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_replicator_options_set(forebay_replicator_options *options,
+                                              forebay_bytes name,
+                                              forebay_bytes value);
 
 /**
  * The name of a kind of notices, such as "FOREBAY_NOTICE_GAP"; "FOREBAY_NOTICE_UNKNOWN" for a
@@ -2468,6 +2586,17 @@ int64_t forebay_replicator_upstream_offset(const forebay_replicator *replicator,
  */
 FOREBAY_NODISCARD
 forebay_status forebay_replicator_stop(forebay_replicator *replicator);
+
+/**
+ * As forebay_replicator_stop, but waits no longer than `timeout_ms` milliseconds; 0 not at all,
+ * negative for ever. FOREBAY_WOULD_BLOCK if a call into the upstream is under way still: nothing
+ * is freed, and behind that call nothing more is sent; call again, or leave the handle and end the
+ * process. Whatever else is returned, the handle is freed.
+ * FOREBAY_UPSTREAM if the upstream met a fault; FOREBAY_INVALID_ARGUMENT, and nothing is freed, in
+ * its own token callback; FOREBAY_UNSUPPORTED without "replicator".
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_replicator_stop_within(forebay_replicator *replicator, int64_t timeout_ms);
 
 /**
  * As forebay_replicator_stop, for who has no use for its status.

@@ -297,23 +297,6 @@ Result<T> done(Status status, T value) {
   return Result<T>(std::move(value));
 }
 
-/// Of what is asked for by an index, from 0 to the first that is not there.
-template <class Info, class Ask>
-Result<std::vector<Info>> all(Ask ask) {
-  std::vector<Info> found;
-  for (;;) {
-    Info one{};
-    const Status status = ask(found.size(), &one);
-    if (status == FOREBAY_NOT_FOUND) {
-      return found;
-    }
-    if (status != FOREBAY_OK) {
-      return Error::latest(status);
-    }
-    found.push_back(one);
-  }
-}
-
 /// Frees any handle; has no state, so that a handle is as large as its pointer.
 struct Deleter {
   void operator()(forebay_log* log) const noexcept { forebay_log_free(log); }
@@ -332,7 +315,27 @@ struct Deleter {
     forebay_replicator_free(replicator);
   }
   void operator()(forebay_turns* turns) const noexcept { forebay_turns_free(turns); }
+  void operator()(forebay_log_list* list) const noexcept { forebay_log_list_free(list); }
+  void operator()(forebay_consumer_list* list) const noexcept { forebay_consumer_list_free(list); }
 };
+
+/// All that stands in a list, which is freed; or why there is none.
+template <class Info, class List>
+Result<std::vector<Info>> all(Status listed, List* list, std::size_t count,
+                              Status (*get)(const List*, std::size_t, Info*, std::size_t)) {
+  const std::unique_ptr<List, Deleter> owned(list);
+  if (listed != FOREBAY_OK) {
+    return Error::latest(listed);
+  }
+  std::vector<Info> found(count);
+  for (std::size_t index = 0; index < count; ++index) {
+    const Status status = get(list, index, &found[index], sizeof(Info));
+    if (status != FOREBAY_OK) {
+      return Error::latest(status);
+    }
+  }
+  return found;
+}
 
 /// What all handles have.
 template <class Raw>
@@ -714,6 +717,9 @@ class Batch : public detail::Handle<forebay_batch> {
   struct Split;
   /// The batch at the front of bytes from elsewhere; none, with 0 used, if it is cut short.
   static Result<Split> read(bytes_view bytes);
+  /// The same from who is not trusted with memory: FOREBAY_RECORD_TOO_LARGE as soon as a batch says
+  /// that it has more than `max_bytes`.
+  static Result<Split> read(bytes_view bytes, std::size_t max_bytes);
 
   /// As a Kafka producer sends it; -1 each for one that is not idempotent.
   Result<std::vector<std::uint8_t>> produce(std::int64_t producer_id, std::int16_t producer_epoch,
@@ -802,6 +808,13 @@ inline Result<Batch::Split> Batch::read(bytes_view bytes) {
   forebay_batch* raw = nullptr;
   std::size_t used = 0;
   const Status status = forebay_batch_read(bytes.raw(), &raw, &used);
+  return detail::done(status, Split{Batch(raw), used});
+}
+
+inline Result<Batch::Split> Batch::read(bytes_view bytes, std::size_t max_bytes) {
+  forebay_batch* raw = nullptr;
+  std::size_t used = 0;
+  const Status status = forebay_batch_read_within(bytes.raw(), max_bytes, &raw, &used);
   return detail::done(status, Split{Batch(raw), used});
 }
 
@@ -998,9 +1011,10 @@ class Log : public detail::Handle<forebay_log> {
   }
   /// All consumers that the log knows, replicators' among them.
   Result<std::vector<ConsumerInfo>> consumers() const {
-    return detail::all<ConsumerInfo>([this](std::size_t index, ConsumerInfo* info) {
-      return forebay_log_consumer_info(get(), index, info, sizeof *info);
-    });
+    forebay_consumer_list* list = nullptr;
+    const Status listed = forebay_log_consumers(get(), &list);
+    const std::size_t count = listed == FOREBAY_OK ? forebay_consumer_list_count(list) : 0;
+    return detail::all<ConsumerInfo>(listed, list, count, &forebay_consumer_list_get);
   }
 
   /// Deletes the records below `before` for good, and says the log's new start.
@@ -1233,9 +1247,10 @@ class Store : public detail::Handle<forebay_store> {
   }
   /// All logs, partitions each by itself.
   Result<std::vector<LogInfo>> logs() const {
-    return detail::all<LogInfo>([this](std::size_t index, LogInfo* info) {
-      return forebay_store_log_info(get(), index, info, sizeof *info);
-    });
+    forebay_log_list* list = nullptr;
+    const Status listed = forebay_store_logs(get(), &list);
+    const std::size_t count = listed == FOREBAY_OK ? forebay_log_list_count(list) : 0;
+    return detail::all<LogInfo>(listed, list, count, &forebay_log_list_get);
   }
 
  private:
@@ -1276,6 +1291,11 @@ class ReplicatorOptions {
   ReplicatorOptions& bytes_per_second(std::uint64_t bytes) noexcept {
     raw_.bytes_per_second = bytes;
     return *this;
+  }
+
+  /// Sets one from text, as a configuration file has it: forebay_replicator_options_set.
+  Result<void> set(bytes_view name, bytes_view value) {
+    return detail::done(forebay_replicator_options_set(&raw_, name.raw(), value.raw()));
   }
 
   const forebay_replicator_options& raw() const noexcept FOREBAY_BORROWS { return raw_; }
@@ -1411,6 +1431,15 @@ class Replicator : public detail::Handle<forebay_replicator> {
   Result<void> stop() {
     const Status status = forebay_replicator_stop(get());
     if (status != FOREBAY_INVALID_ARGUMENT) {
+      static_cast<void>(release());
+    }
+    return detail::done(status);
+  }
+  /// The same, but waits no longer than `timeout`: with FOREBAY_WOULD_BLOCK it is still there, has
+  /// not stopped yet, and is to be asked again.
+  Result<void> stop(std::chrono::milliseconds timeout) {
+    const Status status = forebay_replicator_stop_within(get(), detail::wait_ms(timeout));
+    if (status != FOREBAY_INVALID_ARGUMENT && status != FOREBAY_WOULD_BLOCK) {
       static_cast<void>(release());
     }
     return detail::done(status);

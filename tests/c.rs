@@ -42,6 +42,9 @@ mod packages;
 mod replicator;
 #[path = "c/sizes.rs"]
 mod sizes;
+#[cfg(feature = "kafka")]
+#[path = "c/stopping.rs"]
+mod stopping;
 #[path = "c/stores.rs"]
 mod stores;
 #[path = "c/threads.rs"]

@@ -284,6 +284,7 @@ impl Storage for Metered {
         self.storage.device_bytes_written(dir)
     }
 
+    #[cfg(feature = "replicator")]
     fn hardware(&self, dir: &Path) -> Option<u64> {
         self.storage.hardware(dir)
     }

@@ -77,6 +77,11 @@ impl Space {
         Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != u64::MAX)
     }
 
+    /// What of the bound is kept back from records.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.reserve.load(Ordering::Relaxed)
+    }
+
     /// For who takes or gives, and notes it elsewhere too: both before or after a new count.
     pub(crate) fn moving(&self) -> RwLockReadGuard<'_, ()> {
         self.moving.read()

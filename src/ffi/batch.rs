@@ -277,7 +277,8 @@ pub unsafe extern "C" fn forebay_batch_bytes(batch: Option<&forebay_batch>) -> f
 /// Reads the batch at the front of bytes that came from elsewhere, checksum and all, and says in
 /// `used_out` how many bytes it took. The bytes are copied. FOREBAY_OK and NULL, with 0 used, if
 /// the front is a batch that is cut short: get more bytes, but no more than the sender's
-/// max_batch_bytes, for the length itself is only known to be right with the whole. Nothing finds
+/// max_batch_bytes, for the length itself is only known to be right with the whole
+/// (forebay_batch_read_within takes care of that). Nothing finds
 /// the next batch behind bytes that are none: have the link begin anew. Free it with
 /// forebay_batch_free. Does not block.
 /// FOREBAY_CORRUPT if the bytes are no batch or its checksum is wrong; FOREBAY_INVALID_ARGUMENT.
@@ -287,18 +288,40 @@ pub unsafe extern "C" fn forebay_batch_read(
     batch_out: Option<&mut MaybeUninit<*mut forebay_batch>>,
     used_out: Option<&mut MaybeUninit<usize>>,
 ) -> forebay_status {
-    guard(|| {
-        let place = out(batch_out, "batch_out")?;
-        place.write(ptr::null_mut());
-        let used = out(used_out, "used_out")?;
-        let bytes = bytes.or_empty("bytes")?;
-        let split = RecordBatch::split_first(bytes)?;
-        used.write(split.as_ref().map_or(0, |(_, rest)| bytes.len() - rest.len()));
-        if let Some((batch, _)) = split {
-            place.write(give(Read::new(batch)));
-        }
-        Ok(())
-    })
+    guard(|| read(bytes, usize::MAX, batch_out, used_out))
+}
+
+/// As forebay_batch_read, from somebody who is not trusted with memory: a batch that says it has
+/// more than `max_bytes` bytes is refused as soon as its first 61 are there, so that no more are
+/// gathered for it. What the sender's max_batch_bytes is, is such a bound.
+/// FOREBAY_RECORD_TOO_LARGE for such a batch; FOREBAY_CORRUPT if the bytes are no batch or its
+/// checksum is wrong; FOREBAY_INVALID_ARGUMENT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_batch_read_within(
+    bytes: forebay_bytes,
+    max_bytes: usize,
+    batch_out: Option<&mut MaybeUninit<*mut forebay_batch>>,
+    used_out: Option<&mut MaybeUninit<usize>>,
+) -> forebay_status {
+    guard(|| read(bytes, max_bytes, batch_out, used_out))
+}
+
+fn read(
+    bytes: forebay_bytes,
+    max_bytes: usize,
+    batch_out: Option<&mut MaybeUninit<*mut forebay_batch>>,
+    used_out: Option<&mut MaybeUninit<usize>>,
+) -> Result<()> {
+    let place = out(batch_out, "batch_out")?;
+    place.write(ptr::null_mut());
+    let used = out(used_out, "used_out")?;
+    let bytes = bytes.or_empty("bytes")?;
+    let split = RecordBatch::split_first_within(bytes, max_bytes)?;
+    used.write(split.as_ref().map_or(0, |(_, rest)| bytes.len() - rest.len()));
+    if let Some((batch, _)) = split {
+        place.write(give(Read::new(batch)));
+    }
+    Ok(())
 }
 
 /// Writes the batch as a Kafka producer sends it: base offset 0 and the id, epoch and sequence of

@@ -10,12 +10,13 @@ use super::batch::{self, forebay_batch};
 use super::bytes::{forebay_bytes, if_wanted};
 use super::fail::{guard, guard_offset};
 use super::handle::{Inside, exclusive, free, handle, opened, shared};
+use super::lists;
 use super::log::{FOREBAY_DURABLE, FOREBAY_WRITTEN, forebay_log, visibility, wait};
 use super::reader::{offset, offset_spec};
 use super::report::short_text;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
-use crate::{Consumer, ConsumerOptions, Error, ErrorKind, Visibility};
+use crate::{Consumer, ConsumerLag, ConsumerOptions, Error, ErrorKind, Visibility};
 
 /// A named reader whose progress is stored: after a restart the consumer of the same name goes on
 /// where it committed. One thread at a time may use it, any thread; a call meanwhile gets
@@ -48,7 +49,8 @@ unsafe impl Grows for forebay_consumer_options {
 
 const _: () = assert!(size_of::<forebay_consumer_options>() == 24);
 
-/// A consumer as the log knows it, open or not.
+/// A consumer as the log knows it, open or not: forebay_consumer_list_get,
+/// forebay_log_consumer_info.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_consumer_info {
@@ -76,6 +78,24 @@ unsafe impl Grows for forebay_consumer_info {
 }
 
 const _: () = assert!(size_of::<forebay_consumer_info>() == 296);
+
+impl forebay_consumer_info {
+    pub(super) fn of(consumer: &ConsumerLag) -> forebay_consumer_info {
+        forebay_consumer_info {
+            struct_size: 0,
+            visibility: match consumer.visibility {
+                Visibility::Durable => FOREBAY_DURABLE,
+                Visibility::Written => FOREBAY_WRITTEN,
+            },
+            committed: consumer.committed.get(),
+            lag: consumer.lag,
+            overtaken: consumer.overtaken,
+            holds: consumer.holds.into(),
+            open: consumer.open.into(),
+            name: short_text(&consumer.name),
+        }
+    }
+}
 
 /// Sets all options to their defaults; `size` is sizeof. Call it before setting any.
 /// FOREBAY_INVALID_ARGUMENT.
@@ -128,7 +148,8 @@ pub unsafe extern "C" fn forebay_log_delete_consumer(
 }
 
 /// Fills in the consumer of this index, from 0, replicators' among them, into the `size` bytes
-/// (sizeof) at `info_out`. FOREBAY_NOT_FOUND beyond the last. Does not block.
+/// (sizeof) at `info_out`. Each call costs what forebay_log_stats does: whoever wants more than a
+/// few takes forebay_log_consumers. FOREBAY_NOT_FOUND beyond the last. Does not block.
 /// FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_consumer_info(
@@ -139,23 +160,7 @@ pub unsafe extern "C" fn forebay_log_consumer_info(
 ) -> forebay_status {
     guard(|| {
         let consumers = shared(log)?.stats().consumers;
-        let one = consumers.get(index).ok_or_else(|| {
-            let there = consumers.len();
-            Error::new(ErrorKind::NotFound, format!("no consumer {index}: there are {there}"))
-        })?;
-        let info = forebay_consumer_info {
-            struct_size: 0,
-            visibility: match one.visibility {
-                Visibility::Durable => FOREBAY_DURABLE,
-                Visibility::Written => FOREBAY_WRITTEN,
-            },
-            committed: one.committed.get(),
-            lag: one.lag,
-            overtaken: one.overtaken,
-            holds: one.holds.into(),
-            open: one.open.into(),
-            name: short_text(&one.name),
-        };
+        let info = forebay_consumer_info::of(lists::at(&consumers, index, "consumer")?);
         sized::write(info_out, size, &info)
     })
 }

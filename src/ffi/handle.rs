@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Turns = 0xf0eb_0a01,
     Follower = 0xf0eb_0b01,
     FollowReader = 0xf0eb_0c01,
+    LogList = 0xf0eb_0d01,
+    ConsumerList = 0xf0eb_0e01,
 }
 
 /// What is kept of freed handles: reachable, so that leak checkers have nothing to say of it.

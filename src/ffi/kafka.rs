@@ -7,13 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bytes::{forebay_bytes, invalid};
-use super::options::{none_of_its_values, text_number};
+use super::text::{self, none_of_its_values};
 use super::token::Token;
 use crate::{Error, ErrorKind, KafkaUpstream, Log, Result, Sasl, Tls, UpstreamPartition};
-
-/// As they are where only one of the two is set.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Pairs = Vec<(String, String)>;
 
@@ -126,7 +122,7 @@ impl Kafka {
                 self.connect_timeout = Some(timeout(name, value)?);
             }
             "request.timeout.ms" => self.request_timeout = Some(timeout(name, value)?),
-            "merge.bytes" => self.merge_bytes = Some(text_number(name, trimmed(value)?)?),
+            "merge.bytes" => self.merge_bytes = Some(text::number(name, trimmed(value)?)?),
             "create.topic.partitions" => create.partitions = Some(count(name, value)?),
             "create.topic.replicas" => create.replicas = Some(count(name, value)?),
             "create.topic.config" => create.config = Some(pairs(name, value)?),
@@ -159,13 +155,15 @@ impl Kafka {
     /// The upstream that the settings make; they stay as they are.
     pub(super) fn upstream(&self) -> Result<KafkaUpstream> {
         let mut kafka = KafkaUpstream::new(self.bootstrap.as_str(), self.topic.as_str())
-            .timeouts(
-                self.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
-                self.request_timeout.unwrap_or(REQUEST_TIMEOUT),
-            )
             .mark_gaps(self.mark_gaps)
             .follow_new_topic(self.follow_new_topic)
             .accept_expiring(self.accept_expiring);
+        if let Some(timeout) = self.connect_timeout {
+            kafka = kafka.connect_timeout(timeout);
+        }
+        if let Some(timeout) = self.request_timeout {
+            kafka = kafka.request_timeout(timeout);
+        }
         if let Some(client_id) = &self.client_id {
             kafka = kafka.client_id(client_id.as_str());
         }
@@ -333,15 +331,11 @@ fn trimmed<'a>(value: forebay_bytes) -> Result<&'a str> {
 }
 
 fn truth(name: &str, value: forebay_bytes) -> Result<bool> {
-    match trimmed(value)? {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        other => Err(none_of_its_values(name, other)),
-    }
+    text::truth(name, trimmed(value)?)
 }
 
 fn timeout(name: &str, value: forebay_bytes) -> Result<Duration> {
-    match text_number::<u64>(name, trimmed(value)?)? {
+    match text::number::<u64>(name, trimmed(value)?)? {
         0 => Err(none_of_its_values(name, "0")),
         millis => Ok(Duration::from_millis(millis)),
     }
@@ -353,7 +347,7 @@ where
     N: std::str::FromStr + PartialOrd + From<i8>,
 {
     let text = trimmed(value)?;
-    let count: N = text_number(name, text)?;
+    let count: N = text::number(name, text)?;
     match count >= N::from(1) || count == N::from(-1) {
         true => Ok(count),
         false => Err(none_of_its_values(name, text)),
@@ -366,7 +360,7 @@ fn partition(text: &str) -> Result<UpstreamPartition> {
     }
     match text.trim() {
         "by_log_id" => Ok(UpstreamPartition::ByLogId),
-        text => match text_number("partition", text)? {
+        text => match text::number("partition", text)? {
             partition @ 0.. => Ok(UpstreamPartition::Fixed(partition)),
             _ => Err(none_of_its_values("partition", text)),
         },

@@ -18,6 +18,7 @@ mod follower;
 mod handle;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod lists;
 mod log;
 #[cfg(not(feature = "replicator"))]
 mod no_ship;
@@ -34,6 +35,7 @@ mod status;
 mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only Kafka asks for a token"))]
 mod token;
 mod turns;
@@ -49,6 +51,7 @@ pub use callback::*;
 pub use consumer::*;
 pub use fail::*;
 pub use follower::*;
+pub use lists::*;
 pub use log::*;
 pub use options::*;
 pub use reader::*;

@@ -77,6 +77,10 @@ impl Running {
         missing()
     }
 
+    pub(super) fn stop_within(&self, _: Duration) -> Result<bool> {
+        missing()
+    }
+
     pub(super) fn stop(self) -> Result<()> {
         missing()
     }

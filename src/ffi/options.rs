@@ -9,6 +9,7 @@ use super::bytes::{forebay_bytes, given, invalid};
 use super::fail::guard;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
+use super::text;
 use crate::{FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode, Result};
 
 /// When records are flushed: at most flush_interval_ms after they were appended, kept by whoever
@@ -67,7 +68,8 @@ pub const FOREBAY_ON_FULL_DROP_OLDEST: u32 = 1;
 pub const FOREBAY_ON_FULL_BLOCK: u32 = 2;
 
 /// The options of a log. Zero means the default everywhere. Set all of them up with
-/// forebay_options_init before setting any; forebay_options_set takes them as text.
+/// forebay_options_init before setting any; forebay_options_set takes them as text. Where the
+/// default is no bound, -1 (UINT64_MAX) says the same, as in Kafka.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_options {
@@ -87,7 +89,7 @@ pub struct forebay_options {
     /// The largest batch, encoded, at most segment_bytes; 1 MiB. A record without key and headers
     /// takes 67 to 79 bytes more than its value.
     pub max_batch_bytes: u64,
-    /// What the log may take of anonymous memory; no limit.
+    /// What the log may take of anonymous memory; no bound.
     pub memory_limit_bytes: u64,
     /// How old a segment gets before the next one is begun, so that retention can take it; 7 days.
     pub segment_ms: i64,
@@ -109,7 +111,8 @@ pub struct forebay_options {
     pub on_full_block_ms: i64,
     /// Names of consumers, UTF-8, with commas between them, for FOREBAY_HOLD_EACH and
     /// FOREBAY_HOLD_ANY. One that never comes holds everything with FOREBAY_HOLD_EACH: mind the
-    /// spelling. Not kept after the call that the options are passed to.
+    /// spelling. One that no consumer can have is refused. Not kept after the call that the options
+    /// are passed to.
     pub hold_consumers: forebay_bytes,
     /// One of FOREBAY_IO_...
     pub io_mode: u32,
@@ -187,8 +190,8 @@ impl forebay_options {
         if self.max_batch_bytes != 0 {
             options = options.max_batch_bytes(size(self.max_batch_bytes, "max_batch_bytes")?);
         }
-        if self.memory_limit_bytes != 0 {
-            let bytes = size(self.memory_limit_bytes, "memory_limit_bytes")?;
+        if let Some(bytes) = bound(self.memory_limit_bytes) {
+            let bytes = size(bytes, "memory_limit_bytes")?;
             options = options.memory_limit_bytes(bytes);
         }
         if self.torn_bytes != 0 {
@@ -205,23 +208,23 @@ impl forebay_options {
     }
 
     fn keeping(&self, mut options: LogOptions) -> Result<LogOptions> {
-        if self.retention_bytes != 0 {
-            options = options.retention_bytes(self.retention_bytes);
+        if let Some(number) = bound(self.retention_bytes) {
+            options = options.retention_bytes(number);
         }
-        if self.retention_ms != 0 {
+        if !matches!(self.retention_ms, -1 | 0) {
             options = options.retention_age(millis(self.retention_ms, "retention_ms")?);
         }
-        if self.retention_records != 0 {
-            options = options.retention_records(self.retention_records);
+        if let Some(number) = bound(self.retention_records) {
+            options = options.retention_records(number);
         }
-        if self.hold_limit_bytes != 0 {
-            options = options.hold_limit_bytes(self.hold_limit_bytes);
+        if let Some(number) = bound(self.hold_limit_bytes) {
+            options = options.hold_limit_bytes(number);
         }
-        if self.hold_lag_records != 0 {
-            options = options.hold_lag_records(self.hold_lag_records);
+        if let Some(number) = bound(self.hold_lag_records) {
+            options = options.hold_lag_records(number);
         }
-        if self.budget_bytes != 0 {
-            options = options.budget_bytes(self.budget_bytes);
+        if let Some(number) = bound(self.budget_bytes) {
+            options = options.budget_bytes(number);
         }
         if self.thin_keep_one_in != 0 {
             options = options.thin_keep_one_in(self.thin_keep_one_in);
@@ -256,6 +259,11 @@ fn no_such(field: &str, number: u32) -> crate::Error {
     invalid(format!("{field} is {number}, which is none of its values"))
 }
 
+/// A bound of the caller's; none is what 0 and -1 say.
+pub(super) fn bound(number: u64) -> Option<u64> {
+    Some(number).filter(|number| !matches!(*number, 0 | text::UNBOUNDED))
+}
+
 pub(super) fn millis(number: i64, field: &str) -> Result<Duration> {
     let number = u64::try_from(number)
         .map_err(|_| invalid(format!("{field} is {number}, and no duration is negative")))?;
@@ -284,7 +292,8 @@ pub unsafe extern "C" fn forebay_options_init(
 /// torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
 /// background: true, false; hold_consumers: names with commas between them, which has to stay
 /// valid until the options were used. Other options stay as they are, all of them if this fails.
-/// Numbers are decimal, without a unit. What a number may be is checked when the options are used.
+/// Numbers are decimal, without a unit; -1 where the default is no bound says that. What a number
+/// may be is checked when the options are used.
 /// Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
 /// cannot have this value.
 #[unsafe(no_mangle)]
@@ -296,102 +305,8 @@ pub unsafe extern "C" fn forebay_options_set(
     guard(|| {
         let place = given(options, "options")?;
         let mut set: forebay_options = sized::read(place.as_ptr())?;
-        text::set(&mut set, name.text("name")?, value)?;
+        text::set_of_log(&mut set, name.text("name")?, value)?;
         let size = usize::try_from(set.struct_size).unwrap_or(0);
         sized::write(options, size, &set)
     })
-}
-
-#[cold]
-pub(super) fn none_of_its_values(name: &str, value: &str) -> crate::Error {
-    invalid(format!("{name} is `{value}`, which is none of its values"))
-}
-
-pub(super) fn text_number<N: std::str::FromStr>(name: &str, value: &str) -> Result<N> {
-    value
-        .parse()
-        .map_err(|_| invalid(format!("{name} is `{value}`, which is no value it can have")))
-}
-
-/// Options as text.
-mod text {
-    use super::*;
-    use crate::{Error, ErrorKind};
-
-    pub(super) fn set(o: &mut forebay_options, name: &str, bytes: forebay_bytes) -> Result<()> {
-        let value = bytes.text("value")?.trim();
-        let wide: Option<&mut u64> = match name {
-            "flush_bytes" => Some(&mut o.flush_bytes),
-            "segment_bytes" => Some(&mut o.segment_bytes),
-            "index_interval_bytes" => Some(&mut o.index_interval_bytes),
-            "max_batch_bytes" => Some(&mut o.max_batch_bytes),
-            "memory_limit_bytes" => Some(&mut o.memory_limit_bytes),
-            "retention_bytes" => Some(&mut o.retention_bytes),
-            "retention_records" => Some(&mut o.retention_records),
-            "hold_limit_bytes" => Some(&mut o.hold_limit_bytes),
-            "hold_lag_records" => Some(&mut o.hold_lag_records),
-            "budget_bytes" => Some(&mut o.budget_bytes),
-            _ => None,
-        };
-        if let Some(field) = wide {
-            *field = text_number(name, value)?;
-            return Ok(());
-        }
-        match name {
-            "flush_interval_ms" => o.flush_interval_ms = text_number(name, value)?,
-            "segment_ms" => o.segment_ms = text_number(name, value)?,
-            "retention_ms" => o.retention_ms = text_number(name, value)?,
-            "on_full_block_ms" => o.on_full_block_ms = text_number(name, value)?,
-            "torn_bytes" => o.torn_bytes = text_number(name, value)?,
-            "priority" => o.priority = text_number(name, value)?,
-            "thin_keep_one_in" => o.thin_keep_one_in = text_number(name, value)?,
-            "hold_consumers" => o.hold_consumers = bytes,
-            "background" => o.background = one_of(name, value, &["false", "true"])?,
-            "io_mode" => o.io_mode = one_of(name, value, &["auto", "mapped", "positioned"])?,
-            "recovery" => o.recovery = one_of(name, value, &["auto", "full"])?,
-            "media" => o.media = one_of(name, value, &["auto", "power_safe", "torn_overwrite"])?,
-            "hold" => o.hold = one_of(name, value, &["nobody", "everyone", "each", "any"])?,
-            "on_full" => on_full(o, value)?,
-            "flush" => flush(o, value)?,
-            _ => {
-                let what = format!("there is no option `{name}`");
-                return Err(Error::new(ErrorKind::NotFound, what));
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(o: &mut forebay_options, value: &str) -> Result<()> {
-        match value.split_once('=').map(|(word, number)| (word.trim(), number.trim())) {
-            Some(("interval_ms", millis)) => {
-                o.flush_interval_ms = text_number("flush", millis)?;
-                o.flush = FOREBAY_FLUSH_INTERVAL;
-            }
-            Some(("every_bytes", bytes)) => {
-                o.flush_bytes = text_number("flush", bytes)?;
-                o.flush = FOREBAY_FLUSH_EVERY_BYTES;
-            }
-            _ => o.flush = one_of("flush", value, &["", "", "every_append", "", "manual"])?,
-        }
-        Ok(())
-    }
-
-    fn on_full(o: &mut forebay_options, value: &str) -> Result<()> {
-        match value.split_once('=').map(|(word, number)| (word.trim(), number.trim())) {
-            Some(("block_ms", millis)) => {
-                o.on_full_block_ms = text_number("on_full", millis)?;
-                o.on_full = FOREBAY_ON_FULL_BLOCK;
-            }
-            _ => o.on_full = one_of("on_full", value, &["reject", "drop_oldest"])?,
-        }
-        Ok(())
-    }
-
-    fn one_of(name: &str, value: &str, words: &[&str]) -> Result<u32> {
-        words
-            .iter()
-            .position(|word| *word == value && !value.is_empty())
-            .and_then(|at| u32::try_from(at).ok())
-            .ok_or_else(|| none_of_its_values(name, value))
-    }
 }

@@ -16,7 +16,7 @@ use super::sized;
 use super::status::forebay_status;
 use super::upstream::{forebay_upstream, used_up};
 use super::version::needs;
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// Ships the durable records of a log to an upstream, in order, on one thread of its own. After a
 /// kill or a power cut on either side the upstream is asked what it has, and shipping goes on
@@ -161,6 +161,33 @@ pub unsafe extern "C" fn forebay_replicator_stop(
     guard(|| {
         needs("replicator")?;
         not_from_inside(replicator, "forebay_replicator_stop")?;
+        take(replicator)?.map_or(Ok(()), Running::stop)
+    })
+}
+
+/// As forebay_replicator_stop, but waits no longer than `timeout_ms` milliseconds; 0 not at all,
+/// negative for ever. FOREBAY_WOULD_BLOCK if a call into the upstream is under way still: nothing
+/// is freed, and behind that call nothing more is sent; call again, or leave the handle and end the
+/// process. Whatever else is returned, the handle is freed.
+/// FOREBAY_UPSTREAM if the upstream met a fault; FOREBAY_INVALID_ARGUMENT, and nothing is freed, in
+/// its own token callback; FOREBAY_UNSUPPORTED without "replicator".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_replicator_stop_within(
+    replicator: Option<NonNull<forebay_replicator>>,
+    timeout_ms: i64,
+) -> forebay_status {
+    guard(|| {
+        needs("replicator")?;
+        if replicator.is_none() {
+            return Ok(());
+        }
+        not_from_inside(replicator, "forebay_replicator_stop_within")?;
+        // SAFETY: the header asks for a handle that the library gave and that was not freed.
+        let it = replicator.map(|handle| unsafe { handle.as_ref() });
+        if !shared(it)?.stop_within(wait(timeout_ms))? {
+            let what = "the replicator has not stopped yet: a call into the upstream is under way";
+            return Err(Error::new(ErrorKind::WouldBlock, what));
+        }
         take(replicator)?.map_or(Ok(()), Running::stop)
     })
 }

@@ -59,12 +59,19 @@ pub struct forebay_stats {
     pub segments_deleted: u64,
     /// Records dropped because the log or the disk was full.
     pub records_dropped: u64,
-    /// Consumers and replicators: forebay_log_consumer_info.
+    /// Consumers and replicators: forebay_log_consumers.
     pub consumers: u64,
     /// 1 after a sync failed: close the log and open it again.
     pub poisoned: u32,
     /// 0.
     pub reserved: u32,
+    /// The option budget_bytes; 0 if there is no bound.
+    pub budget_bytes: u64,
+    /// What is taken of it, in whole blocks, deleted files that somebody reads included; 0 without
+    /// a bound. Appends find it used up while budget_reserve_bytes are left.
+    pub budget_used_bytes: u64,
+    /// What of it is kept back from records, so that deleting and committing work; 0 without one.
+    pub budget_reserve_bytes: u64,
 }
 
 // SAFETY: plain numbers behind its size.
@@ -72,7 +79,7 @@ unsafe impl Grows for forebay_stats {
     const NAME: &str = "stats";
 }
 
-const _: () = assert!(size_of::<forebay_stats>() == 192);
+const _: () = assert!(size_of::<forebay_stats>() == 216);
 
 impl forebay_stats {
     pub(super) fn of(stats: &LogStats) -> forebay_stats {
@@ -107,6 +114,9 @@ impl forebay_stats {
             consumers: stats.consumers.len() as u64,
             poisoned: stats.poisoned.is_some().into(),
             reserved: 0,
+            budget_bytes: stats.budget_bytes.unwrap_or(0),
+            budget_used_bytes: stats.budget_used_bytes.unwrap_or(0),
+            budget_reserve_bytes: stats.budget_reserve_bytes.unwrap_or(0),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::bytes::{forebay_bytes, invalid};
 use super::callback::Context;
-use super::options::{millis, size};
+use super::options::{bound, millis, size};
 use super::report::short_text;
 use super::shipping::*;
 use super::status::forebay_status;
@@ -110,14 +110,11 @@ fn log_upstream(dir: &Path, options: &LogOptions) -> LogUpstream {
 
 fn options(given: &forebay_replicator_options) -> Result<ReplicatorOptions> {
     let mut options = ReplicatorOptions::new();
-    let or = |number: i64, default: u64, field: &str| match number {
-        0 => Ok(Duration::from_millis(default)),
-        number => millis(number, field),
-    };
-    if (given.backoff_min_ms, given.backoff_max_ms) != (0, 0) {
-        let min = or(given.backoff_min_ms, 100, "backoff_min_ms")?;
-        let max = or(given.backoff_max_ms, 30_000, "backoff_max_ms")?;
-        options = options.backoff(min, max);
+    if given.backoff_min_ms != 0 {
+        options = options.backoff_min(millis(given.backoff_min_ms, "backoff_min_ms")?);
+    }
+    if given.backoff_max_ms != 0 {
+        options = options.backoff_max(millis(given.backoff_max_ms, "backoff_max_ms")?);
     }
     if given.in_flight_bytes != 0 {
         size(given.in_flight_bytes, "in_flight_bytes")?;
@@ -127,8 +124,8 @@ fn options(given: &forebay_replicator_options) -> Result<ReplicatorOptions> {
         let timeout = millis(given.acknowledge_timeout_ms, "acknowledge_timeout_ms")?;
         options = options.acknowledge_timeout(timeout);
     }
-    if given.bytes_per_second != 0 {
-        options = options.bytes_per_second(given.bytes_per_second);
+    if let Some(bytes) = bound(given.bytes_per_second) {
+        options = options.bytes_per_second(bytes);
     }
     if given.reserved != 0 {
         return Err(invalid("a reserved field of the replicator options is not 0"));
@@ -177,6 +174,11 @@ impl Running {
 
     pub(super) fn wait(&self, offset: Offset, timeout: Duration) -> Result<bool> {
         self.replicator.wait_until(offset, timeout)
+    }
+
+    /// Whether it has stopped, as it is told to by this; with that, `stop` does not block.
+    pub(super) fn stop_within(&self, timeout: Duration) -> Result<bool> {
+        self.replicator.stop_within(timeout)
     }
 
     pub(super) fn stop(self) -> Result<()> {

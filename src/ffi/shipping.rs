@@ -5,12 +5,14 @@
 use std::ffi::{CStr, c_char};
 use std::ptr::NonNull;
 
+use super::bytes::{forebay_bytes, given};
 use super::fail::guard;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
+use super::text;
 
 /// How a replicator behaves. Zero means the default everywhere; the defaults suit a link that comes
-/// and goes.
+/// and goes. forebay_replicator_options_set takes them as text.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_replicator_options {
@@ -28,7 +30,7 @@ pub struct forebay_replicator_options {
     /// Milliseconds until an acknowledgement that does not come means that the link is dead; 30000.
     /// On a link that is slow it is doubled with each time in a row, up to 32 times as long.
     pub acknowledge_timeout_ms: i64,
-    /// Bytes sent in a second, at most; as many as the link takes.
+    /// Bytes sent in a second, at most; as many as the link takes, which -1 (UINT64_MAX) says too.
     pub bytes_per_second: u64,
 }
 
@@ -189,6 +191,27 @@ pub unsafe extern "C" fn forebay_replicator_options_init(
     size: usize,
 ) -> forebay_status {
     guard(|| sized::write(options, size, &sized::zeroed()))
+}
+
+/// Sets one option from text, as a configuration file has it: the name of a field of
+/// forebay_replicator_options, which is that of ReplicatorOptions in Rust's files too, and a
+/// number, decimal and without a unit; for bytes_per_second -1 too. The others stay as they are,
+/// all of them if this fails. What a number may be is checked when the options are used.
+/// Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
+/// cannot have this value.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_replicator_options_set(
+    options: Option<NonNull<forebay_replicator_options>>,
+    name: forebay_bytes,
+    value: forebay_bytes,
+) -> forebay_status {
+    guard(|| {
+        let place = given(options, "options")?;
+        let mut set: forebay_replicator_options = sized::read(place.as_ptr())?;
+        text::set_of_replicator(&mut set, name.text("name")?, value.text("value")?.trim())?;
+        let size = usize::try_from(set.struct_size).unwrap_or(0);
+        sized::write(options, size, &set)
+    })
 }
 
 /// The name of a kind of notices, such as "FOREBAY_NOTICE_GAP"; "FOREBAY_NOTICE_UNKNOWN" for a

@@ -9,12 +9,16 @@ use std::ptr::NonNull;
 use super::bytes::{forebay_bytes, given, invalid};
 use super::fail::guard;
 use super::handle::{Inside, handle, opened, shared, take};
+use super::lists;
 use super::log::{forebay_log, tell_of_recovery};
-use super::options::{forebay_options, size, text_number};
+use super::options::{bound, forebay_options, size};
 use super::report::short_text;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
-use crate::{Error, ErrorKind, Result, Store, StoreOptions, StoreStats, partition_for_key};
+use super::text;
+use crate::{
+    Error, ErrorKind, Result, Store, StoreLog, StoreOptions, StoreStats, partition_for_key,
+};
 
 /// Many named logs in one directory: one lock, one budget of disk, of files and of memory, one
 /// flush for all of them. Logs are opened as they are used and closed again when too many are open.
@@ -24,6 +28,7 @@ handle!(forebay_store, Store, Store, "store");
 
 /// The options of a store. Zero means the default everywhere. Set all of them up with
 /// forebay_store_options_init before setting any; forebay_store_options_set takes them as text.
+/// Where the default is no bound, -1 (UINT64_MAX) says the same.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_store_options {
@@ -65,8 +70,8 @@ const _: () = assert!(size_of::<forebay_store_options>() == 64);
 impl forebay_store_options {
     fn store_options(&self) -> Result<StoreOptions> {
         let mut options = Store::options();
-        if self.budget_bytes != 0 {
-            options = options.budget_bytes(self.budget_bytes);
+        if let Some(bytes) = bound(self.budget_bytes) {
+            options = options.budget_bytes(bytes);
         }
         if self.reserve_bytes != 0 {
             options = options.reserve_bytes(self.reserve_bytes);
@@ -74,8 +79,8 @@ impl forebay_store_options {
         if self.max_mapped_bytes != 0 {
             options = options.max_mapped_bytes(self.max_mapped_bytes);
         }
-        if self.memory_limit_bytes != 0 {
-            options = options.memory_limit_bytes(self.memory_limit_bytes);
+        if let Some(bytes) = bound(self.memory_limit_bytes) {
+            options = options.memory_limit_bytes(bytes);
         }
         if self.rated_endurance_bytes != 0 {
             options = options.rated_endurance_bytes(self.rated_endurance_bytes);
@@ -162,7 +167,7 @@ impl forebay_store_totals {
     }
 }
 
-/// A log of a store: forebay_store_log_info.
+/// A log of a store: forebay_log_list_get, forebay_store_log_info.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_log_info {
@@ -185,6 +190,18 @@ unsafe impl Grows for forebay_log_info {
 
 const _: () = assert!(size_of::<forebay_log_info>() == 272);
 
+impl forebay_log_info {
+    pub(super) fn of(log: &StoreLog) -> forebay_log_info {
+        forebay_log_info {
+            struct_size: 0,
+            partition: log.partition,
+            open: log.open.into(),
+            reserved: 0,
+            name: short_text(&log.name),
+        }
+    }
+}
+
 /// Sets all options to their defaults; `size` is sizeof. Call it before setting any.
 /// FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
@@ -196,8 +213,8 @@ pub unsafe extern "C" fn forebay_store_options_init(
 }
 
 /// Sets one option from text, as a configuration file has it: the name of a field of
-/// forebay_store_options, `logs` apart, and a number; for background, true or false. The others
-/// stay as they are, all of them if this fails. Does not block.
+/// forebay_store_options, `logs` apart, and a number, decimal and without a unit; for background,
+/// true or false. The others stay as they are, all of them if this fails. Does not block.
 /// FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it cannot have this
 /// value.
 #[unsafe(no_mangle)]
@@ -209,21 +226,7 @@ pub unsafe extern "C" fn forebay_store_options_set(
     guard(|| {
         let place = given(options, "options")?;
         let mut set: forebay_store_options = sized::read(place.as_ptr())?;
-        let (name, value) = (name.text("name")?, value.text("value")?.trim());
-        match name {
-            "budget_bytes" => set.budget_bytes = text_number(name, value)?,
-            "reserve_bytes" => set.reserve_bytes = text_number(name, value)?,
-            "max_mapped_bytes" => set.max_mapped_bytes = text_number(name, value)?,
-            "memory_limit_bytes" => set.memory_limit_bytes = text_number(name, value)?,
-            "rated_endurance_bytes" => set.rated_endurance_bytes = text_number(name, value)?,
-            "max_open_logs" => set.max_open_logs = text_number(name, value)?,
-            "max_open_files" => set.max_open_files = text_number(name, value)?,
-            "background" => set.background = u32::from(text_number::<bool>(name, value)?),
-            _ => {
-                let what = format!("there is no option `{name}`");
-                return Err(Error::new(ErrorKind::NotFound, what));
-            }
-        }
+        text::set_of_store(&mut set, name.text("name")?, value.text("value")?.trim())?;
         let size = usize::try_from(set.struct_size).unwrap_or(0);
         sized::write(options, size, &set)
     })
@@ -390,7 +393,8 @@ pub unsafe extern "C" fn forebay_store_stats(
 }
 
 /// Fills in the log of this index, from 0, partitions each by itself, into the `size` bytes
-/// (sizeof) at `info_out`. FOREBAY_NOT_FOUND beyond the last. Does not block.
+/// (sizeof) at `info_out`. Each call lists them all: whoever wants more than a few takes
+/// forebay_store_logs. FOREBAY_NOT_FOUND beyond the last. Does not block.
 /// FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_log_info(
@@ -401,16 +405,7 @@ pub unsafe extern "C" fn forebay_store_log_info(
 ) -> forebay_status {
     guard(|| {
         let logs = shared(store)?.logs();
-        let one = logs.get(index).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no log {index}: there are {}", logs.len()))
-        })?;
-        let info = forebay_log_info {
-            struct_size: 0,
-            partition: one.partition,
-            open: one.open.into(),
-            reserved: 0,
-            name: short_text(&one.name),
-        };
+        let info = forebay_log_info::of(lists::at(&logs, index, "log")?);
         sized::write(info_out, size, &info)
     })
 }

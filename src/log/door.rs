@@ -30,7 +30,7 @@ pub(super) fn lock_alone(storage: &dyn Storage, dir: &Path) -> Result<Door> {
         return Err(Error::invalid("a log's directory is expected, this is no directory").at(&dir));
     }
     if is_store(storage, &dir)? {
-        let text = "the directory is a store's: open it with Store::open, or one of its logs";
+        let text = "the directory is a store's: open it as one, or open one of its logs";
         return Err(Error::invalid(text).at(&dir));
     }
     let store = lock_store_of(storage, &dir)?;

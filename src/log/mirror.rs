@@ -40,7 +40,7 @@ impl Log {
     pub fn append_mirrored(&self, batch: &RecordBatch) -> Result<Range<Offset>> {
         let inner = &*self.inner;
         if inner.meta.source.is_none() {
-            return Err(Error::invalid("the log is no mirror: see LogOptions::mirror_of")
+            return Err(Error::invalid("the log is no mirror: the option mirror_of makes it one")
                 .at(&inner.env.dir));
         }
         let bytes = batch.as_bytes();

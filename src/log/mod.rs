@@ -7,6 +7,7 @@ mod append_at;
 pub(crate) mod archive;
 mod background;
 pub(crate) mod batch;
+pub(crate) mod bound;
 mod chain;
 pub(crate) mod clock;
 mod close;

@@ -11,6 +11,7 @@ use crate::codec::layout::HEADER_BYTES;
 use crate::codec::pack::Packing;
 use crate::log::Log;
 use crate::log::archive::ArchiveHook;
+use crate::log::bound;
 use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
 use crate::log::validate::Validate;
@@ -81,7 +82,8 @@ pub enum RecoveryMode {
 
 /// The options of a log; the defaults are for a device with an SD card.
 ///
-/// Can be part of a configuration file: sizes are plain numbers with the unit in the name.
+/// Can be part of a configuration file: sizes are plain numbers with the unit in the name. Of those
+/// that are no bound unless set, -1 says that there, as in Kafka's files.
 ///
 /// # Examples
 /// ```
@@ -110,14 +112,20 @@ pub struct LogOptions {
     #[serde(rename = "segment_ms", with = "millis")]
     pub(crate) segment_age: Duration,
     pub(crate) background: bool,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) memory_limit_bytes: Option<usize>,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) retention_bytes: Option<u64>,
     #[serde(rename = "retention_ms", with = "millis::optional")]
     pub(crate) retention_age: Option<Duration>,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) retention_records: Option<u64>,
     pub(crate) hold: Hold,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) hold_limit_bytes: Option<u64>,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) hold_lag_records: Option<u64>,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) budget_bytes: Option<u64>,
     pub(crate) on_full: OnFull,
     pub(crate) priority: u8,
@@ -480,7 +488,8 @@ pub(super) mod millis {
 
     /// One that may not be set.
     pub(crate) mod optional {
-        use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
+        use super::{Deserializer, Duration, Serialize, Serializer};
+        use crate::log::bound;
 
         pub(crate) fn serialize<S: Serializer>(
             duration: &Option<Duration>,
@@ -493,7 +502,7 @@ pub(super) mod millis {
         pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Option<Duration>, D::Error> {
-            Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+            Ok(bound::deserialize::<u64, D>(deserializer)?.map(Duration::from_millis))
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::log::options::{LogOptions, millis};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
+use crate::words::name::check_name;
 
 /// What an append does when the budget or the disk is full.
 ///
@@ -34,7 +35,8 @@ pub enum OnFull {
 ///
 /// What is deleted for a commit is deleted once that commit is on the device, so that no power cut
 /// takes back what deletion was decided by. A consumer holds from the moment it is created; the
-/// name of one that does not exist holds nothing.
+/// name of one that does not exist holds nothing. A name that no consumer can have is refused, by
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -217,6 +219,12 @@ impl LogOptions {
             Hold::Each(names) | Hold::Any(names) => Some(names),
             Hold::Nobody | Hold::Everyone => None,
         };
+        // A name that no consumer can have would hold everything, or nothing, for ever.
+        if let Some(error) =
+            named.and_then(|names| names.iter().find_map(|name| check_name("consumer", name).err()))
+        {
+            return Err(Error::invalid(format!("hold: {}", error.what_failed())));
+        }
         match named {
             Some(names) if names.is_empty() => {
                 Err(Error::invalid("hold names no consumer; nobody says that"))

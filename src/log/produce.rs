@@ -183,14 +183,45 @@ impl RecordBatch {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) for what is no whole batch of magic 2.
     pub fn split_first(bytes: &[u8]) -> Result<Option<(RecordBatch, &[u8])>> {
+        RecordBatch::split_first_within(bytes, usize::MAX)
+    }
+
+    /// As [`RecordBatch::split_first`], for bytes of somebody who is not trusted with memory: a
+    /// batch that says it has more than `max_bytes` is refused as soon as its header is there, so
+    /// that nobody gathers bytes for it. The sender's `max_batch_bytes` is such a bound.
+    ///
+    /// # Errors
+    /// [`RecordTooLarge`](ErrorKind::RecordTooLarge) for such a batch; else those of
+    /// [`RecordBatch::split_first`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
+    /// use forebay::{ErrorKind, OffsetSpec, RecordBatch};
+    /// log.append("21.5 C")?;
+    /// let batch = log.reader(OffsetSpec::Earliest)?.next().expect("it is there")?;
+    /// let front = &batch.as_bytes()[..61];
+    /// assert!(RecordBatch::split_first_within(front, 1 << 20)?.is_none(), "more is to come");
+    /// let error = RecordBatch::split_first_within(front, 70).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::RecordTooLarge);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split_first_within(
+        bytes: &[u8],
+        max_bytes: usize,
+    ) -> Result<Option<(RecordBatch, &[u8])>> {
         if bytes.len() < HEADER_BYTES {
             return Ok(None);
         }
         let corrupt = |error: crate::codec::DecodeError| {
-            Error::new(ErrorKind::Corrupt, format!("a batch from a broker: {error}"))
+            Error::new(ErrorKind::Corrupt, format!("a batch that was received: {error}"))
         };
         let header = check_header(bytes, usize::MAX, &Seal::NONE).map_err(corrupt)?;
         let size = header.size().map_err(corrupt)?;
+        if size > max_bytes {
+            let text = format!("the batch says it has {size} bytes, taken are up to {max_bytes}");
+            return Err(Error::new(ErrorKind::RecordTooLarge, text));
+        }
         let Some((batch, rest)) = bytes.split_at_checked(size) else { return Ok(None) };
         check_body(batch, &header).map_err(corrupt)?;
         let start = Offset::new(header.base_offset);

@@ -39,6 +39,14 @@ pub struct LogStats {
     pub allocated_bytes: u64,
     /// Bytes of deleted segments whose space is not free yet: batches or readers hold them.
     pub deleted_held_bytes: u64,
+    /// The bound on the bytes of disk that all its files take together
+    /// ([`LogOptions::budget_bytes`](crate::LogOptions::budget_bytes)); `None` without one.
+    pub budget_bytes: Option<u64>,
+    /// What is taken of it, in whole blocks, deleted segments that are held still included; `None`
+    /// without a bound. Appends find it used up while `budget_reserve_bytes` of it are left.
+    pub budget_used_bytes: Option<u64>,
+    /// What of it is kept back from records, for checkpoint and indexes; `None` without a bound.
+    pub budget_reserve_bytes: Option<u64>,
     /// Sealed segments whose files are open, for readers or until they are flushed.
     pub open_sealed_segments: u64,
     /// Address space that open segments are mapped to; none in positioned mode.
@@ -204,6 +212,7 @@ impl Log {
         let tally = &inner.tally;
         let (archived, dropped) = (inner.handed_over.stats(), inner.dropped());
         let (memory_bytes, memory_bytes_max) = inner.memory_now();
+        let budget_bytes = inner.space.limit();
         LogStats {
             memory_bytes,
             memory_bytes_max,
@@ -215,6 +224,9 @@ impl Log {
             file_bytes: files.file_bytes,
             allocated_bytes: files.allocated_bytes,
             deleted_held_bytes: tally.held_bytes(),
+            budget_bytes,
+            budget_used_bytes: budget_bytes.map(|_| inner.space.used()),
+            budget_reserve_bytes: budget_bytes.map(|_| inner.space.reserve()),
             open_sealed_segments: files.open_sealed,
             mapped_bytes: files.mapped_bytes,
             unflushed_bytes: unflushed as u64,
@@ -264,6 +276,9 @@ impl Inner {
             file_bytes: 0,
             allocated_bytes: 0,
             deleted_held_bytes: 0,
+            budget_bytes: None,
+            budget_used_bytes: None,
+            budget_reserve_bytes: None,
             open_sealed_segments: 0,
             mapped_bytes: 0,
             memory_bytes: 0,

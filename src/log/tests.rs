@@ -168,6 +168,7 @@ impl Storage for Scripted {
     fn now_mono(&self) -> Duration {
         OsStorage.now_mono()
     }
+    #[cfg(feature = "replicator")]
     fn hardware(&self, dir: &Path) -> Option<u64> {
         OsStorage.hardware(dir)
     }

@@ -75,6 +75,19 @@ impl ReplicatorOptions {
         self
     }
 
+    /// Where the bound on the wait between tries begins, as in [`ReplicatorOptions::backoff`];
+    /// 100 ms unless set.
+    pub fn backoff_min(mut self, min: Duration) -> ReplicatorOptions {
+        self.backoff_min_ms = millis(min);
+        self
+    }
+
+    /// Where it stops to double; 30 s unless set, and never below the one where it begins.
+    pub fn backoff_max(mut self, max: Duration) -> ReplicatorOptions {
+        self.backoff_max_ms = millis(max);
+        self
+    }
+
     /// Bytes handed to the upstream and not acknowledged yet, at most; 2 MiB unless set. One batch
     /// is always allowed.
     pub fn in_flight_bytes(mut self, bytes: u64) -> ReplicatorOptions {
@@ -272,8 +285,10 @@ fn driver(
 }
 
 /// Steps until it is told to stop.
-fn run(mut driver: Driver, log: &Log, shared: &Arc<Shared>) {
-    let ended = Ended(Arc::clone(shared));
+fn run(driver: Driver, log: &Log, shared: &Arc<Shared>) {
+    // Dropped last: who waits for the end is not kept by what the upstream's own drop does.
+    let _ended = Ended(Arc::clone(shared));
+    let mut driver = driver;
     while !shared.status.lock().stop {
         match driver.step() {
             Next::Step => {}
@@ -286,7 +301,6 @@ fn run(mut driver: Driver, log: &Log, shared: &Arc<Shared>) {
         }
     }
     driver.end();
-    drop(ended);
 }
 
 /// Sleeps until the time is over or the replicator is to stop.
@@ -429,6 +443,49 @@ impl Replicator {
     /// [`Upstream`](crate::ErrorKind::Upstream) if the upstream panicked.
     pub fn stop(mut self) -> Result<()> {
         self.end()
+    }
+
+    /// Tells it to stop, and waits for that at most for `timeout`; whether it has stopped. If not,
+    /// a call into the upstream is still under way, against a broker that says nothing for as long
+    /// as its request timeout. Behind it nothing more is sent. Ask again, or leave it:
+    /// [`Replicator::stop`] and dropping it block until that call returns. Once this was true they
+    /// do not block, and `stop` says how it ended.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) in a forked child.
+    ///
+    /// # Examples
+    /// ```
+    /// # let tmp = tempfile::tempdir()?; let dir = tmp.path();
+    /// # use forebay::{Log, LogUpstream, Replicator, ReplicatorOptions};
+    /// # use std::time::Duration;
+    /// # let log = Log::open(dir.join("edge"))?;
+    /// # let upstream = LogUpstream::new(dir.join("second-disk"));
+    /// let replicator = Replicator::start(&log, "copy", upstream, ReplicatorOptions::new())?;
+    /// while !replicator.stop_within(Duration::from_secs(1))? {
+    ///     println!("the upstream has not answered yet");
+    /// }
+    /// replicator.stop()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stop_within(&self, timeout: Duration) -> Result<bool> {
+        self.check_process()?;
+        let deadline = self.shared.now().checked_add(timeout);
+        let mut progress = self.shared.status.lock();
+        progress.stop = true;
+        self.shared.changed.notify_all();
+        while progress.status.link != LinkState::Stopped {
+            let Some(at) = deadline else {
+                self.shared.changed.wait(&mut progress);
+                continue;
+            };
+            let left = at.saturating_sub(self.shared.now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.shared.changed.wait_for(&mut progress, left);
+        }
+        Ok(true)
     }
 
     /// In a forked child there is no thread to wait for, and nobody to give a lock back.

@@ -139,7 +139,7 @@ fn list(storage: &dyn Storage, dir: &Path, recovery: &mut StoreRecovery) -> Resu
         } else if let Some(log) = LogName::parse(&name).filter(|_| is_dir) {
             listing.logs.push(log);
         } else if name == files::META || files::parse_segment_file(&name).is_some() {
-            let text = "the directory is a log's: open it with Log::open, or its parent as a store";
+            let text = "the directory is a log's: open it as a log, or its parent as a store";
             return Err(Error::invalid(text).at(dir));
         } else if regular && files::is_stores(&name) {
             if name.ends_with(files::NEW_SUFFIX) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::checkpoint;
+use crate::log::bound;
 use crate::log::full::least_budget;
 use crate::log::host::Share;
 use crate::log::options::{IoMode, LogOptions};
@@ -35,11 +36,13 @@ use crate::words::limits;
 #[serde(default, deny_unknown_fields)]
 #[must_use = "options do nothing until they open a store"]
 pub struct StoreOptions {
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) budget_bytes: Option<u64>,
     pub(crate) reserve_bytes: u64,
     pub(crate) max_open_logs: usize,
     pub(crate) max_open_files: usize,
     pub(crate) max_mapped_bytes: u64,
+    #[serde(deserialize_with = "bound::deserialize")]
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) rated_endurance_bytes: Option<u64>,
     pub(crate) background: bool,

@@ -217,7 +217,7 @@ impl StoreInner {
             if !self.close_one_idle() {
                 let text = format!(
                     "as many logs are in use as max_open_logs, {}, and max_mapped_bytes, {}, leave \
-                     room for: drop handles of some",
+                     room for: let go of handles of some",
                     options.max_open_logs, options.max_mapped_bytes
                 );
                 return Err(Error::new(ErrorKind::OutOfSpace, text).at(&self.dir));

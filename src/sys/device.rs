@@ -17,6 +17,7 @@ pub(super) fn tearing(dir: &Path) -> Option<&'static str> {
 /// A number for the device and the board, by what their makers call them: a card has an id, a disk
 /// a serial number, and so have the boards that tell it to everybody. A copy of what is on the
 /// device does not take it along.
+#[cfg(any(test, feature = "replicator"))]
 pub(super) fn hardware(dir: &Path) -> Option<u64> {
     let mut names = Vec::new();
     if let Some(entry) = entry(dir) {
@@ -27,6 +28,7 @@ pub(super) fn hardware(dir: &Path) -> Option<u64> {
 }
 
 /// FNV-1a: two devices that share a number are no worse off than without one.
+#[cfg(any(test, feature = "replicator"))]
 fn number_of(names: &[Vec<u8>]) -> Option<u64> {
     let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = names.iter().flat_map(|name| name.iter().chain([&0]));
@@ -34,6 +36,7 @@ fn number_of(names: &[Vec<u8>]) -> Option<u64> {
 }
 
 /// A card's id, a disk's world-wide id or serial number: the first that is there.
+#[cfg(any(test, feature = "replicator"))]
 fn name_device(entry: &Path, layers: u32, names: &mut Vec<Vec<u8>>) {
     let Ok(place) = fs::canonicalize(entry) else { return };
     for disk in [Some(&*place), place.parent()].into_iter().flatten() {
@@ -52,6 +55,7 @@ fn name_device(entry: &Path, layers: u32, names: &mut Vec<Vec<u8>>) {
     below.iter().for_each(|slave| name_device(slave, layers, names));
 }
 
+#[cfg(any(test, feature = "replicator"))]
 fn read_name(path: &Path) -> Option<Vec<u8>> {
     let name = fs::read(path).ok()?;
     let name = name.trim_ascii();
@@ -60,11 +64,13 @@ fn read_name(path: &Path) -> Option<Vec<u8>> {
 
 /// What was written to the device since the kernel started. The row is that of the partition, or of
 /// the mapper, that the directory lies on: what others write beside it on the disk does not count.
+#[allow(dead_code, reason = "as the method of the trait")]
 pub(super) fn bytes_written(dir: &Path) -> Option<u64> {
     written_in(&fs::read_to_string(entry(dir)?.join("stat")).ok()?)
 }
 
 /// The seventh number counts sectors written, of 512 bytes whatever the device's own are.
+#[allow(dead_code, reason = "as the method of the trait")]
 fn written_in(counters: &str) -> Option<u64> {
     let sectors: u64 = counters.split_ascii_whitespace().nth(6)?.parse().ok()?;
     sectors.checked_mul(512)

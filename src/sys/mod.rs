@@ -163,7 +163,7 @@ pub(crate) trait Storage: fmt::Debug + Send + Sync {
     fn device_bytes_written(&self, dir: &Path) -> Option<u64>;
     /// A number for the device that the directory lies on and for the board, by what their makers
     /// call them; `None` where nothing is known of either.
-    #[allow(dead_code, reason = "for the replicator, which may be left out")]
+    #[cfg(feature = "replicator")]
     fn hardware(&self, dir: &Path) -> Option<u64>;
     /// `None` where the system cannot tell.
     fn residence(&self, dir: &Path) -> Option<Residence>;

@@ -159,12 +159,12 @@ impl Storage for OsStorage {
         None
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "replicator"))]
     fn hardware(&self, dir: &Path) -> Option<u64> {
         super::device::hardware(dir)
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(not(target_os = "linux"), feature = "replicator"))]
     fn hardware(&self, _dir: &Path) -> Option<u64> {
         None
     }

@@ -1,6 +1,6 @@
 //! The functions as a test calls them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -87,6 +87,12 @@ pub(crate) fn consumer(log: *mut forebay_log, name: &str) -> *mut forebay_consum
 
 pub(crate) fn record(batch: *mut forebay_batch, index: usize) -> forebay_record {
     given(|record| unsafe { forebay_batch_get(r(batch), index, record) })
+}
+
+/// What C sees in a field of letters.
+pub(crate) fn text(text: &[c_char]) -> String {
+    let bytes = text.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned());
+    String::from_utf8(bytes.collect()).unwrap()
 }
 
 /// What C sees behind a pointer and a length.

@@ -1,13 +1,12 @@
 //! What tests of upstreams and replicators share: handles that are never NULL.
 
-use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
 use forebay::ffi::*;
 
-pub(crate) use super::calls::{bytes, ok, path, refused as fails, said as last_error};
+pub(crate) use super::calls::{bytes, ok, path, refused as fails, said as last_error, text};
 
 pub(crate) const INVALID: forebay_status = forebay_status::FOREBAY_INVALID_ARGUMENT;
 
@@ -36,11 +35,6 @@ pub(crate) fn not_opened<T>(
 /// As a `const T *` of C's.
 pub(crate) fn at<'a, T>(handle: NonNull<T>) -> Option<&'a T> {
     Some(unsafe { handle.as_ref() })
-}
-
-pub(crate) fn text(text: &[c_char]) -> String {
-    let bytes = text.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned());
-    String::from_utf8(bytes.collect()).unwrap()
 }
 
 pub(crate) fn open_log(dir: &Path) -> NonNull<forebay_log> {

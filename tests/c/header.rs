@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// In the order in which a reader of the header meets them.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     "status",
     "fail",
     "version",
@@ -19,6 +19,7 @@ const FILES: [&str; 18] = [
     "consumer",
     "follower",
     "store",
+    "lists",
     "shipping",
     "upstream",
     "replicator",

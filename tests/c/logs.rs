@@ -234,6 +234,8 @@ fn a_batch_is_carried_elsewhere_and_read_there() {
     let there = unsafe { there.assume_init() };
     assert_eq!(seen(record(there, 1).value), b"21.6");
 
+    assert_bounded(&carried);
+
     let acknowledged = unsafe { forebay_batch_next_offset(r(batch)) };
     ok(unsafe { forebay_consumer_commit_offset(h(modem), acknowledged) });
     let mut size = MaybeUninit::uninit();
@@ -252,6 +254,25 @@ fn a_batch_is_carried_elsewhere_and_read_there() {
         forebay_consumer_free(h(modem));
     }
     close(log);
+}
+
+/// Who sends what is too large is told before more of it is gathered.
+fn assert_bounded(carried: &[u8]) {
+    for (front, max_bytes, status) in [
+        (60, 0, FOREBAY_OK),
+        (61, carried.len() - 1, FOREBAY_RECORD_TOO_LARGE),
+        (61, carried.len(), FOREBAY_OK),
+        (carried.len(), carried.len() - 1, FOREBAY_RECORD_TOO_LARGE),
+    ] {
+        let (mut place, mut used) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+        let front = bytes(&carried[..front]);
+        let within = unsafe {
+            forebay_batch_read_within(front, max_bytes, Some(&mut place), Some(&mut used))
+        };
+        assert_eq!(within, status, "{}", said());
+        assert!(unsafe { place.assume_init() }.is_null());
+    }
+    assert!(said().contains("taken are up to"), "{}", said());
 }
 
 /// Its checksum is right, so its writer encoded it wrongly: what is before stays readable, and what

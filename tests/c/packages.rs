@@ -102,8 +102,10 @@ fn find_package_links_what_rustc_says() {
 
 /// What an example is told besides its directory; `None` if it needs what is not built in.
 fn arguments(source: &Path, dir: &Path) -> Option<Vec<String>> {
-    if source.file_stem().unwrap() != "gateway" {
-        return Some(Vec::new());
+    match source.file_stem().unwrap().to_str().unwrap() {
+        "gateway" => {}
+        "follow" => return Some(followed(&dir.join("log"))),
+        _ => return Some(Vec::new()),
     }
     if !cfg!(feature = "replicator") {
         println!("passed over, for there is no replicator: {}", source.display());
@@ -118,6 +120,16 @@ fn arguments(source: &Path, dir: &Path) -> Option<Vec<String>> {
         Vec::new()
     };
     Some(words)
+}
+
+/// Three records for one that only reads, and what it is told to end behind them.
+fn followed(dir: &Path) -> Vec<String> {
+    let log = forebay::Log::open(dir).unwrap();
+    for value in ["21.5 C", "21.6 C", "21.7 C"] {
+        log.append(forebay::NewRecord::new(value).key("temperature")).unwrap();
+    }
+    log.close().unwrap();
+    vec!["--count".to_owned(), "3".to_owned()]
 }
 
 /// Runs an example twice in one directory: on a new one, and on what its first run left there.

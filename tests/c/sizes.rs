@@ -125,6 +125,164 @@ fn options_are_set_from_text_or_left_as_they_are() {
     }
 }
 
+/// As in Kafka's files; where a field is no bound it is none of its values.
+#[test]
+fn minus_one_is_no_bound_in_text_and_in_fields() {
+    let mut options = options();
+    let place = NonNull::new(&raw mut options);
+    let set =
+        |name: &str, value: &str| unsafe { forebay_options_set(place, bytes(name), bytes(value)) };
+    let bounds = [
+        "memory_limit_bytes",
+        "retention_bytes",
+        "retention_ms",
+        "retention_records",
+        "hold_limit_bytes",
+        "hold_lag_records",
+        "budget_bytes",
+    ];
+    for name in bounds {
+        ok(set(name, " -1 "));
+        refused(set(name, "-2"), FOREBAY_INVALID_ARGUMENT, &format!("{name} is `-2`"));
+    }
+    assert_eq!((options.retention_ms, options.budget_bytes), (-1, u64::MAX));
+    for name in ["segment_bytes", "flush_bytes", "thin_keep_one_in", "priority"] {
+        refused(set(name, "-1"), FOREBAY_INVALID_ARGUMENT, &format!("{name} is `-1`"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = |options: &forebay_options| {
+        let mut log = MaybeUninit::uninit();
+        let options = &raw const *options;
+        let status = unsafe { forebay_log_open(path(dir.path()), options, Some(&mut log)) };
+        (status, unsafe { log.assume_init() })
+    };
+    let (status, log) = open(&options);
+    ok(status);
+    append(log, "21.5 C");
+    let stats: forebay_stats =
+        report(|place, size| unsafe { forebay_log_stats(r(log), place, size) });
+    assert_eq!((stats.budget_bytes, stats.budget_used_bytes), (0, 0), "there is no bound");
+    (options.budget_bytes, options.segment_bytes) = (1 << 20, 64 << 10);
+    close(log);
+    for (name, change) in [
+        ("retention_ms", (|o| o.retention_ms = -2) as fn(&mut forebay_options)),
+        ("segment_ms", |o| o.segment_ms = -1),
+        ("flush_interval_ms", |o| (o.flush, o.flush_interval_ms) = (FOREBAY_FLUSH_INTERVAL, -1)),
+        ("on_full_block_ms", |o| (o.on_full, o.on_full_block_ms) = (FOREBAY_ON_FULL_BLOCK, -1)),
+    ] {
+        let mut wrong = options;
+        change(&mut wrong);
+        refused(open(&wrong).0, FOREBAY_INVALID_ARGUMENT, name);
+    }
+    let (status, log) = open(&options);
+    ok(status);
+    let stats: forebay_stats =
+        report(|place, size| unsafe { forebay_log_stats(r(log), place, size) });
+    assert_eq!(stats.budget_bytes, 1 << 20);
+    assert!(stats.budget_used_bytes >= stats.file_bytes && stats.budget_reserve_bytes > 0);
+    assert!(stats.budget_used_bytes + stats.budget_reserve_bytes <= 1 << 20, "{stats:?}");
+    close(log);
+}
+
+/// One that can never come would hold nothing, or everything.
+#[test]
+fn a_consumer_to_hold_for_that_cannot_be_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (names, says) in [
+        ("up link", "hold: the consumer name \"up link\""),
+        ("uplink, a/b", "\"a/b\""),
+        ("", "(0 bytes)"),
+        ("uplink,", "(0 bytes)"),
+    ] {
+        for hold in [FOREBAY_HOLD_EACH, FOREBAY_HOLD_ANY] {
+            let mut options = options();
+            (options.hold, options.hold_consumers) = (hold, bytes(names));
+            let options = &raw const options;
+            let mut log = MaybeUninit::uninit();
+            let status = unsafe { forebay_log_open(path(dir.path()), options, Some(&mut log)) };
+            refused(status, FOREBAY_INVALID_ARGUMENT, says);
+        }
+    }
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "nothing was made");
+}
+
+/// Whatever is set by text, what is true is said in one way, and what is neither in one wording.
+#[test]
+fn true_and_false_are_read_in_one_way_everywhere() {
+    let mut log = options();
+    let mut store = MaybeUninit::<forebay_store_options>::uninit();
+    let store = NonNull::new(store.as_mut_ptr());
+    ok(unsafe { forebay_store_options_init(store, size_of::<forebay_store_options>()) });
+    let kafka = unsafe { forebay_has_feature(c"kafka".as_ptr()) };
+    let upstream = kafka.then(|| -> *mut forebay_upstream {
+        given(|up| unsafe { forebay_upstream_kafka_new(bytes("a:1"), bytes("t"), up) })
+    });
+    let set = |value: &str| unsafe {
+        let background = bytes("background");
+        let mut said_of = Vec::new();
+        let mut keep = |name: &str, status| said_of.push((status, said().replace(name, "NAME")));
+        let of_log = NonNull::new(&raw mut log);
+        keep("background", forebay_options_set(of_log, background, bytes(value)));
+        keep("background", forebay_store_options_set(store, background, bytes(value)));
+        if let Some(upstream) = upstream {
+            let set = forebay_upstream_set(h(upstream), bytes("mark.gaps"), bytes(value));
+            keep("mark.gaps", set);
+        }
+        said_of
+    };
+    let mut set = set;
+    for value in ["true", "false", " true ", "false\n"] {
+        assert!(set(value).iter().all(|(status, _)| *status == FOREBAY_OK), "{value}");
+    }
+    for value in ["1", "yes", "TRUE", "on", "", "truee"] {
+        for (status, said) in set(value) {
+            assert_eq!(status, FOREBAY_INVALID_ARGUMENT, "{value}");
+            let expected = format!("NAME is `{value}`, which is none of its values");
+            assert!(said.starts_with(&expected), "{said}");
+        }
+    }
+    if let Some(upstream) = upstream {
+        unsafe { forebay_upstream_free(h(upstream)) };
+    }
+}
+
+/// Each field of the struct has its name in text.
+#[test]
+fn a_replicators_options_are_set_from_text_or_left_as_they_are() {
+    let mut place = MaybeUninit::<forebay_replicator_options>::uninit();
+    let to = NonNull::new(place.as_mut_ptr());
+    ok(unsafe { forebay_replicator_options_init(to, size_of::<forebay_replicator_options>()) });
+    let set = |name: &str, value: &str| unsafe {
+        forebay_replicator_options_set(to, bytes(name), bytes(value))
+    };
+    for (name, value) in [
+        ("backoff_min_ms", "250"),
+        ("backoff_max_ms", " 60000 "),
+        ("in_flight_bytes", "1048576"),
+        ("acknowledge_timeout_ms", "15000"),
+        ("bytes_per_second", "4096"),
+    ] {
+        ok(set(name, value));
+        refused(set(name, "soon"), FOREBAY_INVALID_ARGUMENT, &format!("{name} is `soon`"));
+        refused(set(name, ""), FOREBAY_INVALID_ARGUMENT, name);
+    }
+    let now = unsafe { place.assume_init() };
+    assert_eq!((now.backoff_min_ms, now.backoff_max_ms), (250, 60_000));
+    assert_eq!((now.in_flight_bytes, now.acknowledge_timeout_ms), (1 << 20, 15_000));
+    assert_eq!(now.bytes_per_second, 4096);
+    for name in ["backoff", "struct_size", "reserved", ""] {
+        refused(set(name, "1"), FOREBAY_NOT_FOUND, "there is no option");
+    }
+    ok(set("bytes_per_second", "-1"));
+    assert_eq!(unsafe { (*place.as_ptr()).bytes_per_second }, u64::MAX, "as many as it takes");
+    refused(set("in_flight_bytes", "-1"), FOREBAY_INVALID_ARGUMENT, "in_flight_bytes");
+    refused(
+        unsafe { forebay_replicator_options_set(None, bytes("x"), bytes("1")) },
+        FOREBAY_INVALID_ARGUMENT,
+        "options is NULL",
+    );
+}
+
 #[test]
 fn options_that_cannot_work_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

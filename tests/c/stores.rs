@@ -39,7 +39,7 @@ fn a_store_has_logs_that_are_listed_let_go_and_deleted() {
     }
     assert_eq!((options.budget_bytes, options.max_open_logs), (16 << 20, 8));
     let wrong =
-        [("budget", "1", FOREBAY_NOT_FOUND), ("budget_bytes", "-1", FOREBAY_INVALID_ARGUMENT)];
+        [("budget", "1", FOREBAY_NOT_FOUND), ("budget_bytes", "-2", FOREBAY_INVALID_ARGUMENT)];
     for (name, value, status) in wrong {
         let set = NonNull::new(&raw mut options);
         refused(unsafe { forebay_store_options_set(set, bytes(name), bytes(value)) }, status, name);
@@ -79,6 +79,58 @@ fn a_store_has_logs_that_are_listed_let_go_and_deleted() {
     unsafe {
         forebay_log_free(h(engine));
         forebay_log_free(h(cabin));
+    }
+}
+
+/// A list is as things were: what comes and goes later is in the next one.
+#[test]
+fn logs_and_consumers_are_listed_once_and_read_by_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), ptr::null());
+    let names: Vec<String> = (0..30).map(|number| format!("log-{number:02}")).collect();
+    for name in names.iter().rev() {
+        unsafe { forebay_log_free(h(log_of(store, name))) };
+    }
+    let list = given(|list| unsafe { forebay_store_logs(r(store), list) });
+    ok(unsafe { forebay_store_delete_log(r(store), bytes("log-07")) });
+    assert_eq!(unsafe { forebay_log_list_count(r(list)) }, 30);
+    for (index, name) in names.iter().enumerate() {
+        let info: forebay_log_info =
+            report(|place, size| unsafe { forebay_log_list_get(r(list), index, place, size) });
+        assert_eq!((text(&info.name), info.partition), (name.clone(), 0));
+    }
+    let mut place = MaybeUninit::<forebay_log_info>::uninit();
+    let (to, size) = (NonNull::new(place.as_mut_ptr()), size_of::<forebay_log_info>());
+    let beyond = unsafe { forebay_log_list_get(r(list), 30, to, size) };
+    refused(beyond, FOREBAY_NOT_FOUND, "no log 30: there are 30");
+
+    let log = log_of(store, "log-00");
+    append(log, "1013 hPa");
+    let held: Vec<_> = ["display", "uplink"].map(|name| consumer(log, name)).into();
+    ok(unsafe { forebay_consumer_commit_offset(h(held[1]), 1) });
+    let consumers = given(|list| unsafe { forebay_log_consumers(r(log), list) });
+    unsafe { held.into_iter().for_each(|consumer| forebay_consumer_free(h(consumer))) };
+    ok(unsafe { forebay_log_delete_consumer(r(log), bytes("display")) });
+    ok(unsafe { forebay_store_close(h(store)) });
+    assert_eq!(unsafe { forebay_consumer_list_count(r(consumers)) }, 2, "also when it is closed");
+    for (index, name, committed) in [(0, "display", 0), (1, "uplink", 1)] {
+        let info: forebay_consumer_info = report(|place, size| unsafe {
+            forebay_consumer_list_get(r(consumers), index, place, size)
+        });
+        assert_eq!((text(&info.name).as_str(), info.committed), (name, committed));
+        assert_eq!((info.open, info.lag), (1, 1 - committed.unsigned_abs()));
+    }
+    let mut place = MaybeUninit::<forebay_consumer_info>::uninit();
+    let (to, size) = (NonNull::new(place.as_mut_ptr()), size_of::<forebay_consumer_info>());
+    let beyond = unsafe { forebay_consumer_list_get(r(consumers), 2, to, size) };
+    refused(beyond, FOREBAY_NOT_FOUND, "no consumer 2: there are 2");
+    unsafe {
+        forebay_log_list_free(h(list));
+        forebay_consumer_list_free(h(consumers));
+        forebay_log_free(h(log));
+        forebay_log_list_free(None);
+        forebay_consumer_list_free(None);
+        assert_eq!((forebay_log_list_count(None), forebay_consumer_list_count(None)), (0, 0));
     }
 }
 

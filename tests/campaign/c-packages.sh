@@ -64,13 +64,15 @@ c_installed() { # NAME ROOT COMPILER EMULATOR
   readelf -d "$pc/../libforebay.so" | grep -q 'soname: \[libforebay.so.0.1\]' || die "$name: soname"
   work=$(mktemp -d -p "$scratch")
   if has_tool pkg-config "$name by pkg-config"; then
-    for source in examples/c/*.c; do
-      example=$(basename "$source" .c)
-      for way in static shared; do
+    for way in static shared; do
+      for source in examples/c/*.c; do
         # shellcheck disable=SC2046
-        "$compiler" -std=c99 -Wall -Wextra -Werror "$source" -o "$work/$example-$way" \
+        "$compiler" -std=c99 -Wall -Wextra -Werror "$source" -o "$work/$(basename "$source" .c)-$way" \
           $(c_flags "$pc" $way)
-        c_run "$name, pkg-config, $way" "$work/$example-$way" "$pc/.." "$emulator"
+      done
+      for source in examples/c/*.c; do
+        example=$work/$(basename "$source" .c)-$way
+        c_run "$name, pkg-config, $way" "$example" "$pc/.." "$emulator"
       done
     done
   fi
@@ -97,6 +99,7 @@ c_flags() { # PC WAY
 c_words() { # PROGRAM DIRECTORY
   case $(basename "$1") in
     gateway*) echo "--log $2/other --rate 1000 --count 20" ;;
+    follow*) echo "--count 2" ;;
   esac
 }
 
@@ -105,6 +108,10 @@ c_run() { # WHAT PROGRAM LIBDIR EMULATOR
   local dir words
   dir=$(mktemp -d -p "$scratch")
   read -ra words <<<"$(c_words "$2" "$dir")"
+  # It follows what the other example has written.
+  case $(basename "$2") in
+    follow*) LD_LIBRARY_PATH=$3 timeout 120 $4 "${2/%follow*/quickstart${2##*follow}}" "$dir/log" ;;
+  esac >"$scratch/said" 2>&1 || { cat "$scratch/said" >&2; die "$1: nothing to follow"; }
   for _ in 1 2; do
     # shellcheck disable=SC2086
     LD_LIBRARY_PATH=$3 timeout 120 $4 "$2" "$dir/log" "${words[@]}" >"$scratch/said" 2>&1 \

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use forebay::{
-    Error, ErrorKind, FlushPolicy, LinkState, Log, LogUpstream, Offset, OffsetSpec, RecordBatch,
-    Replicator, ReplicatorOptions, Result, Resume, Source, Upstream,
+    ConsumerOptions, Error, ErrorKind, FlushPolicy, LinkState, Log, LogUpstream, Offset,
+    OffsetSpec, RecordBatch, Replicator, ReplicatorOptions, Result, Resume, Source, Upstream,
+    Visibility,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -297,8 +298,46 @@ fn a_panicking_upstream_is_reported_by_stop() {
     fill(&log, 1);
     let replicator = Replicator::start(&log, "up", Panics, quick()).unwrap();
     assert!(replicator.wait_until(Offset::new(1), LONG).is_err());
+    assert!(replicator.stop_within(LONG).unwrap());
     assert_eq!(replicator.stop().unwrap_err().kind(), ErrorKind::Upstream);
     assert_eq!(log.append("goes on").unwrap(), Offset::new(1));
+}
+
+/// A call into the upstream that does not return keeps nobody longer than it wants to wait.
+#[test]
+fn a_stop_with_a_bound_says_whether_it_is_over() {
+    struct Stuck(mpsc::Receiver<()>, mpsc::Sender<()>);
+    impl Upstream for Stuck {
+        fn connect(&mut self, _: &mut Source<'_>) -> Result<Resume> {
+            self.1.send(()).unwrap();
+            let _ = self.0.recv();
+            Err(Error::upstream("no route"))
+        }
+        fn send(&mut self, _: &RecordBatch, _: &mut Source<'_>) -> Result<()> {
+            Ok(())
+        }
+        fn acknowledge(&mut self, _: Duration, _: &mut Source<'_>) -> Result<Offset> {
+            Ok(Offset::ZERO)
+        }
+        fn disconnect(&mut self) {}
+    }
+    let tmp = tempfile::tempdir().unwrap();
+    let log = edge(tmp.path());
+    let ((go, goes), (called, calls)) = (mpsc::channel(), mpsc::channel());
+    let replicator = Replicator::start(&log, "up", Stuck(goes, called), quick()).unwrap();
+    calls.recv().unwrap();
+    for millis in [0, 20] {
+        assert!(!replicator.stop_within(Duration::from_millis(millis)).unwrap());
+    }
+    let durable = ConsumerOptions::new().visibility(Visibility::Durable);
+    let again = || log.consumer_with("up", durable.clone());
+    assert_eq!(again().unwrap_err().kind(), ErrorKind::ConsumerBusy, "it has its consumer still");
+    go.send(()).unwrap();
+    assert!(replicator.stop_within(LONG).unwrap());
+    assert!(replicator.stop_within(Duration::ZERO).unwrap(), "and stays so");
+    assert!(again().is_ok(), "it has let go of everything");
+    assert!(calls.recv().is_err(), "nothing was tried again");
+    replicator.stop().unwrap();
 }
 
 /// The log upstream: the same offsets and bytes but for the seal, across restarts and mixed modes.

@@ -63,12 +63,12 @@ fn what_the_holders_have_not_committed_stays() {
             (Hold::Everyone, Some(("c", 5))),
             (Hold::Each(names(&["a"])), Some(("a", 31))),
             (Hold::Each(names(&["a", "b"])), Some(("a", 31))),
-            (Hold::Each(names(&["b", "nobody yet"])), Some(("b", 77))),
-            (Hold::Each(names(&["nobody yet"])), None),
+            (Hold::Each(names(&["b", "nobody-yet"])), Some(("b", 77))),
+            (Hold::Each(names(&["nobody-yet"])), None),
             (Hold::Any(names(&["a", "b", "c"])), Some(("b", 77))),
             (Hold::Any(names(&["c", "a"])), Some(("a", 31))),
-            (Hold::Any(names(&["c", "nobody yet"])), Some(("c", 5))),
-            (Hold::Any(names(&["nobody yet"])), None),
+            (Hold::Any(names(&["c", "nobody-yet"])), Some(("c", 5))),
+            (Hold::Any(names(&["nobody-yet"])), None),
         ];
         for (hold, expected) in cases {
             let copy = dir.killed();

@@ -49,6 +49,8 @@ fn a_budget_comes_grows_shrinks_and_goes() {
             log.append(value(number)).unwrap();
         }
         let without = taken(&place);
+        let stats = log.stats();
+        assert_eq!((stats.budget_bytes, stats.budget_used_bytes), (None, None));
         let mut next = 300;
         for budget in [1 << 20, 2 << 20] {
             to(budget, OnFull::Reject);
@@ -57,6 +59,12 @@ fn a_budget_comes_grows_shrinks_and_goes() {
             assert!(now <= budget, "{mode:?}: {now} of {budget}");
             assert!(now > budget - 4 * (64 << 10), "{mode:?}: {now} of {budget} is all it took");
             assert!(now > without);
+            let stats = log.stats();
+            let (used, kept) =
+                (stats.budget_used_bytes.unwrap(), stats.budget_reserve_bytes.unwrap());
+            assert_eq!(stats.budget_bytes, Some(budget));
+            assert!((now..=budget).contains(&used), "{mode:?}: {used} with {now} in files");
+            assert!(budget - used < kept + 2 * (64 << 10), "{mode:?}: {used} and {kept} is full");
         }
         // Smaller than what is there: nothing is lost, and nothing more is taken.
         let before = taken(&place);

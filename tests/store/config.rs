@@ -50,6 +50,17 @@ const STORE_KEYS: [(&str, &str); 8] = [
     ("background", "true"),
 ];
 
+/// No bound unless set; -1 says so.
+const BOUNDS: [&str; 7] = [
+    "memory_limit_bytes",
+    "retention_bytes",
+    "retention_ms",
+    "retention_records",
+    "hold_limit_bytes",
+    "hold_lag_records",
+    "budget_bytes",
+];
+
 fn parse(text: &str) -> Config {
     text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
@@ -160,9 +171,10 @@ fn whatever_is_wrong_is_told_with_line_table_and_key() {
         let misspelt = with(format!("{key}_s = {value}"));
         assert!(misspelt.starts_with(&format!("{begins}_s: unknown field")), "{misspelt}");
         assert!(misspelt.contains(key), "it does not say what there is: {misspelt}");
-        for bad in ["1979-05-27", "-1", "1.5", "[]", "{ no = 1 }", "\"no\""] {
+        for bad in ["1979-05-27", "-2", "-1", "1.5", "[]", "{ no = 1 }", "\"no\""] {
             // A level may be below zero.
-            if (key, bad) == ("compression_level", "-1") {
+            let is_level = key == "compression_level" && bad.starts_with('-');
+            if is_level || bad == "-1" && BOUNDS.contains(&key) {
                 continue;
             }
             let said = with(format!("{key} = {bad}"));
@@ -171,6 +183,47 @@ fn whatever_is_wrong_is_told_with_line_table_and_key() {
         looked += 1;
     }
     assert_eq!(looked, STORE_KEYS.len() + 2 * LOG_KEYS.len() + 2);
+}
+
+/// As in Kafka's files: so that one log can be without what all others have.
+#[test]
+fn minus_one_is_no_bound_whatever_the_defaults_say() {
+    for key in BOUNDS {
+        let text = format!("[defaults]\n{key} = 67108864\n[logs.free]\n{key} = -1\n");
+        let config = parse(&text);
+        assert_eq!(config.log_options("free"), Log::options(), "{key}");
+        assert_ne!(config.log_options("other"), Log::options(), "{key}");
+        let json = |number: &str| format!("{{\"{key}\":{number}}}");
+        let read = |text: String| serde_json::from_str::<LogOptions>(&text);
+        assert_eq!(read(json("-1")).unwrap(), Log::options(), "{key}");
+        assert_eq!(read(json("null")).unwrap(), Log::options(), "{key}");
+        assert_eq!(read(json("67108864")).unwrap(), config.log_options("other"), "{key}");
+        let said = read(json("-2")).unwrap_err().to_string();
+        assert!(said.contains("or -1 for no bound"), "{key}: {said}");
+        let said = wrong(&format!("[defaults]\n{key} = -2"));
+        assert!(said.contains(key) && said.contains("or -1 for no bound"), "{said}");
+    }
+    for key in ["budget_bytes", "memory_limit_bytes"] {
+        let options = parse(&format!("[store]\n{key} = -1")).store_options();
+        assert_eq!(options, StoreOptions::default(), "{key}");
+    }
+    for key in ["segment_ms", "thin_keep_one_in", "segment_bytes"] {
+        assert!(wrong(&format!("[defaults]\n{key} = -1")).contains(key), "it has a bound");
+    }
+}
+
+/// A name that no consumer can have would be waited for in vain.
+#[test]
+fn a_hold_on_a_name_that_cannot_be_is_told_with_the_name() {
+    for (hold, name) in [
+        ("{ each = [\"up link\"] }", "up link"),
+        ("{ any = [\"uplink\", \"a/b\"] }", "a/b"),
+        ("{ each = [\"\"] }", "(0 bytes)"),
+    ] {
+        let said = wrong(&format!("[defaults]\n\nhold = {hold}"));
+        assert!(said.starts_with("line 3, [defaults]: hold: the consumer name"), "{said}");
+        assert!(said.contains(name), "{said}");
+    }
 }
 
 /// The options' own checks, told at the key they name.

@@ -258,14 +258,16 @@ impl Channel {
         let hint = match (self.heard, self.secure) {
             // Behind the versions of its calls, which everybody may ask for.
             (true, _) if self.correlation == 2 => {
-                " as soon as it was asked something: it may want a login, see KafkaUpstream::sasl"
+                " as soon as it was asked something: it may want a login, see KafkaUpstream::sasl \
+                 (C: sasl.mechanism)"
             }
             (true, _) => "",
             (false, true) => {
                 " before any answer: see its log (it may want a certificate of this device)"
             }
             (false, false) => {
-                " before any answer: does this port speak TLS? Then use KafkaUpstream::tls"
+                " before any answer: does this port speak TLS? Then use KafkaUpstream::tls (C: \
+                 security.protocol)"
             }
         };
         self.broke(format!("closed by the broker{hint}"))
@@ -279,7 +281,7 @@ impl Channel {
             return Err(self.broke(match self.input.first_chunk::<4>() {
                 // An alert, or a handshake.
                 Some([0x15 | 0x16, 3, ..]) => {
-                    "this port speaks TLS: use KafkaUpstream::tls".to_owned()
+                    "this port speaks TLS: use KafkaUpstream::tls (C: security.protocol)".to_owned()
                 }
                 Some(b"HTTP") => "this port speaks HTTP, and is no Kafka broker's".to_owned(),
                 _ => format!("it claims an answer of {length} bytes: is it a Kafka broker?"),

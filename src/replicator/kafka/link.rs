@@ -471,7 +471,8 @@ impl Link {
     fn give_up(&mut self, offset: Offset, error: &Error, with: &mut With<'_, '_>) -> Result<()> {
         let Some(dead) = &with.settings.dead_letter else {
             let text = format!(
-                "{}; or give KafkaUpstream::dead_letter a log for such records",
+                "{}; or give KafkaUpstream::dead_letter (C: forebay_upstream_set_dead_letter) a \
+                 log for such records",
                 error.what_failed()
             );
             return Err(Error::new(ErrorKind::UpstreamRejected, text));

@@ -107,6 +107,20 @@ impl KafkaUpstream {
         self
     }
 
+    /// How long a connection may take to open, as in [`KafkaUpstream::timeouts`]; 10 s unless set.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> KafkaUpstream {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a broker may take to answer, as in [`KafkaUpstream::timeouts`]; 30 s unless set.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> KafkaUpstream {
+        self.settings.request_timeout = timeout;
+        self
+    }
+
     /// Speaks TLS with all brokers, and with none that fails its checks; without it everybody on
     /// the way can read, and change, what is shipped. SASL goes on inside it.
     #[must_use]

@@ -109,7 +109,8 @@ fn ask(mut node: Node, with: &mut With<'_, '_>) -> Result<(Node, Topic)> {
         }
         (None, None) => {
             let text = node.channel.at(format!(
-                "there is no topic '{name}': create it, or use KafkaUpstream::create_topic"
+                "there is no topic '{name}': create it, or use KafkaUpstream::create_topic \
+                 (C: create.topic.partitions)"
             ));
             Err(Error::new(ErrorKind::UpstreamRejected, text))
         }
@@ -187,7 +188,7 @@ fn choose(topic: &Topic, kept: Option<&Identity>, with: &With<'_, '_>) -> Result
         {
             let text = format!(
                 "the topic '{}' has {count} partitions now: this log would go on in partition \
-                 {partition} instead of {}. Name it by UpstreamPartition::Fixed",
+                 {partition} instead of {}. Name it by UpstreamPartition::Fixed (C: partition)",
                 topic.name, kept.partition
             );
             return Err(Error::new(ErrorKind::Conflict, text));
@@ -217,7 +218,7 @@ fn check_new_topic(
     };
     let text = format!(
         "{what}: partition {partition} would begin at offset {}; allow it by \
-         KafkaUpstream::follow_new_topic",
+         KafkaUpstream::follow_new_topic (C: follow.new.topic)",
         with.source.committed()
     );
     Err(Error::new(ErrorKind::Conflict, text))
@@ -292,7 +293,7 @@ fn preflight(node: &mut Node, leader: i32, with: &mut With<'_, '_>) -> Result<Op
         }
         Some(refusal) => {
             let text = format!(
-                "{}; or accept the loss by KafkaUpstream::accept_expiring",
+                "{}; or accept the loss by KafkaUpstream::accept_expiring (C: accept.expiring)",
                 node.channel.at(refusal)
             );
             return Err(Error::new(ErrorKind::UpstreamRejected, text));

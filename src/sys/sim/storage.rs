@@ -288,6 +288,7 @@ impl Storage for Disk {
         Some((state.synced_before + state.synced_pages) * PAGE as u64)
     }
 
+    #[cfg(feature = "replicator")]
     fn hardware(&self, _dir: &Path) -> Option<u64> {
         self.state().hardware
     }

@@ -101,6 +101,9 @@ static void a_batch_travels_as_bytes() {
   CHECK(split.used == size && split.batch.size() == 3 && split.batch.bytes() == batch.bytes());
   const auto cut = must(Batch::read(forebay::bytes_view(bytes.data(), size - 1)));
   CHECK(!cut.batch && cut.used == 0);
+  CHECK(must(Batch::read(bytes, size)).used == size);
+  CHECK(fails(Batch::read(forebay::bytes_view(bytes.data(), 61), size - 1),
+              FOREBAY_RECORD_TOO_LARGE));
   bytes[size - 1] = static_cast<std::uint8_t>(bytes[size - 1] ^ 1);
   CHECK(fails(Batch::read(bytes), FOREBAY_CORRUPT));
   CHECK(must(batch.produce(7, 1, 0)).size() == size);

@@ -25,6 +25,9 @@ static void what_is_shipped_is_there(const std::string& dir) {
   auto upstream = must(Upstream::log(dir + "/to", forebay::Options().segment_bytes(1 << 16)));
   auto options = ReplicatorOptions().backoff(10ms, 1s).acknowledge_timeout(10s);
   options.in_flight_bytes(1 << 20).bytes_per_second(1 << 24);
+  must(options.set("backoff_max_ms", "2000"));
+  CHECK(options.raw().backoff_max_ms == 2000);
+  CHECK(fails(options.set("backoff_max", "1"), FOREBAY_NOT_FOUND));
   // What cannot be started leaves its upstream to the caller.
   CHECK(fails(Replicator::start(log, "no/name", std::move(upstream)), FOREBAY_INVALID_ARGUMENT));
   CHECK(upstream);
@@ -73,6 +76,9 @@ static void what_is_moved_from_says_so(const std::string& dir) {
   CHECK(fails(replicator.wait_until(0, 0ms), gone) && replicator.upstream_offset(0) == gone);
   must(replicator.stop());
   moved = Replicator::adopt(moved.release());
+  must(moved.stop(60s));
+  CHECK(!moved);
+  must(moved.stop(0ms));
   CHECK(fails(Replicator::start(log, "other", std::move(upstream)), gone));
   CHECK(fails(Turns::create(log, "other", std::move(upstream)), gone));
 }

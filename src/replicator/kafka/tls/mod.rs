@@ -154,7 +154,8 @@ impl Secure for Tls {
     ) -> Result<Box<dyn Connection>> {
         let name = self.server_name.as_deref().unwrap_or(host);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| {
-            wrong(format!("'{name}' cannot be in a certificate: use Tls::server_name"))
+            let text = format!("'{name}' cannot be in a certificate: use Tls::server_name");
+            wrong(format!("{text} (C: ssl.server.name)"))
         })?;
         let seconds = u64::try_from(network.wall_millis()).unwrap_or(0) / 1000;
         let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));

@@ -20,7 +20,10 @@ pub(super) fn stalled(timeout: Duration, heard: bool) -> io::Error {
     // No fraction: the code to print one is 10 KB, which nothing else asks for.
     let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let what = match heard {
-        true => "the broker or the link is slow: see KafkaUpstream::timeouts",
+        true => {
+            "the broker or the link is slow: see KafkaUpstream::timeouts (C: \
+             socket.connection.setup.timeout.ms)"
+        }
         false => "the broker says nothing: does this port speak TLS?",
     };
     let text = format!("the TLS handshake was not done within {timeout_ms} ms: {what}");
@@ -93,12 +96,13 @@ fn of_broker(error: &CertificateError) -> String {
             };
             format!(
                 "the broker's certificate is for {names}, and not for {}: reach it by such a name \
-                 (advertised.listeners), or give Tls::server_name",
+                 (advertised.listeners), or give Tls::server_name (C: ssl.server.name)",
                 expected.to_str()
             )
         }
         CertificateError::UnknownIssuer => "the broker's certificate was issued by none of the \
-             authorities that are trusted here: give Tls::authorities_file the one that issued it"
+             authorities that are trusted here: give Tls::authorities_file (C: \
+             ssl.ca.location) the one that issued it"
             .to_owned(),
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "the broker shows an authority's own certificate: let it issue one for the broker"
@@ -114,7 +118,8 @@ fn of_alert(alert: AlertDescription, has_certificate: bool) -> String {
     let what = match (alert, has_certificate) {
         (Alert::CertificateRequired, _)
         | (Alert::BadCertificate | Alert::CertificateUnknown, false) => {
-            "the broker asks for a certificate of this device: give Tls::client_files one"
+            "the broker asks for a certificate of this device: give Tls::client_files one (C: \
+             ssl.certificate.location)"
         }
         (Alert::UnknownCA, _) => {
             "the broker does not trust the authority of this device's certificate: use one that \
@@ -141,7 +146,7 @@ fn of_alert(alert: AlertDescription, has_certificate: bool) -> String {
         }
         (Alert::HandshakeFailure, false) => {
             "the broker has no version or cipher in common, or asks for a certificate of this \
-             device: give Tls::client_files one"
+             device: give Tls::client_files one (C: ssl.certificate.location)"
         }
         (Alert::HandshakeFailure, true) => {
             "the broker has no version or cipher in common, or refused this device's certificate"
