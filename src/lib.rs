@@ -21,6 +21,8 @@ pub use log::export::ExportReport;
 pub use log::follow::reader::FollowReader;
 pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};
 pub use log::inspect::SegmentFile;
+pub use log::linger::ticket::Ticket;
+pub use log::linger::{Linger, LingerOptions};
 pub use log::options::{FlushPolicy, IoMode, LogOptions, Media, RecoveryMode};
 pub use log::policy::{Hold, OnFull};
 pub use log::produce::ProducerStamp;

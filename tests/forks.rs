@@ -7,9 +7,12 @@
 mod util;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use forebay::{ErrorKind, FlushPolicy, IoMode, Log, LogOptions, Offset, OffsetSpec, Visibility};
+use forebay::{
+    ErrorKind, FlushPolicy, IoMode, LingerOptions, Log, LogOptions, Offset, OffsetSpec, Visibility,
+};
 use util::{MODES, all_texts, scratch};
 
 fn options(mode: IoMode, background: bool) -> LogOptions {
@@ -108,6 +111,61 @@ fn a_forked_child_cannot_write() {
         assert_eq!(all_texts(&log), ["a", "b", "c", "d"]);
         assert_eq!(log.consumer("c").unwrap().committed().get(), 1);
         assert!(log.consumers().iter().all(|known| known.name == "c"));
+    }
+}
+
+/// Nor can it hand anything in, although another thread may have held a linger's lock at the fork;
+/// and what an end of its own handles would append is its parent's.
+#[test]
+fn a_forked_child_is_refused_what_lingers() {
+    for (mode, background) in ways() {
+        let dir = scratch();
+        let log = options(mode, background).open(dir.path()).unwrap();
+        let linger = log.linger(LingerOptions::new().batch_records(64)).unwrap();
+        let known = linger.append("known").unwrap();
+        assert_eq!(known.wait().unwrap(), Offset::ZERO);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (linger, stop) = (linger.clone(), &stop);
+                    scope.spawn(move || {
+                        let mut count = 0;
+                        while !stop.load(Ordering::Relaxed) {
+                            linger.append("theirs").unwrap();
+                            count += 1;
+                        }
+                        count
+                    })
+                })
+                .collect();
+            let mut mine = 0;
+            for _ in 0..20 {
+                let waits = linger.append("mine").unwrap();
+                mine += 1;
+                let mut theirs = Some((linger.clone(), log.clone()));
+                let forked = Forked::run(|| {
+                    let closed = Some(ErrorKind::Closed);
+                    assert_eq!(kind(linger.append("no")), closed);
+                    assert_eq!(kind(linger.flush()), closed);
+                    assert_eq!(kind(log.linger(LingerOptions::new())), closed);
+                    assert_eq!(known.wait().unwrap(), Offset::ZERO, "known before the fork");
+                    let answer = kind(waits.wait());
+                    assert!(answer.is_none() || answer == closed, "{answer:?}");
+                    drop(theirs.take());
+                    // SAFETY: the parent's handle, bit for bit; the parent has its own memory.
+                    drop(unsafe { std::ptr::read(&raw const linger) });
+                });
+                forked.wait();
+                waits.wait().unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            let theirs: i64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            linger.flush().unwrap();
+            assert_eq!(log.log_end_offset().get(), 1 + mine + theirs, "{mode:?} {background}");
+        });
+        let texts = all_texts(&log);
+        assert!(texts.iter().all(|text| text != "no"));
     }
 }
 

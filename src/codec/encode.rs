@@ -36,6 +36,22 @@ pub(crate) struct BatchEncoder<'b> {
     max_timestamp: i64,
 }
 
+/// How far a batch has come whose encoder was laid aside; its bytes are where they were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Begun {
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl Begun {
+    /// Records so far.
+    #[inline]
+    pub(crate) fn count(self) -> i32 {
+        self.count
+    }
+}
+
 impl<'b> BatchEncoder<'b> {
     /// Empties `out` and begins a batch of at most `max_bytes`, at most the segment's size.
     #[inline]
@@ -44,6 +60,20 @@ impl<'b> BatchEncoder<'b> {
         out.extend_from_slice(&[0; HEADER_BYTES]);
         let (base_timestamp, max_timestamp) = (NO_TIMESTAMP, NO_TIMESTAMP);
         BatchEncoder { out, max_bytes, count: 0, base_timestamp, max_timestamp }
+    }
+
+    /// Goes on with a batch that lies in `out`, bounded anew.
+    #[inline]
+    pub(crate) fn resume(out: &'b mut Vec<u8>, max_bytes: usize, begun: Begun) -> BatchEncoder<'b> {
+        let Begun { count, base_timestamp, max_timestamp } = begun;
+        BatchEncoder { out, max_bytes, count, base_timestamp, max_timestamp }
+    }
+
+    /// Lays it aside. Not after a record that was too large: its time is counted.
+    #[inline]
+    pub(crate) fn suspend(&self) -> Begun {
+        let BatchEncoder { count, base_timestamp, max_timestamp, .. } = *self;
+        Begun { count, base_timestamp, max_timestamp }
     }
 
     /// Records so far.

@@ -85,8 +85,10 @@ impl Inner {
     ///
     /// What fails here fails again, and is reported, in the call that needs it.
     pub(crate) fn work_ahead(&self) -> Option<Duration> {
+        // Before the look at a failed sync: who waits for such a batch is told.
+        let linger_due = self.append_lingering();
         if self.is_closed() || self.failure.get().is_some() {
-            return None;
+            return linger_due;
         }
         self.keep_interval();
         let _ = self.make_segment_ahead();
@@ -95,7 +97,7 @@ impl Inner {
         let age_due = self.roll_by_age();
         let retention_due = self.retain_in_background();
         let flush_due = self.flush_due_in();
-        [age_due, retention_due, flush_due].into_iter().flatten().min()
+        [linger_due, age_due, retention_due, flush_due].into_iter().flatten().min()
     }
 
     /// Rolls a segment that is old enough, so that retention can take it although nobody appends;

@@ -8,15 +8,17 @@ use crate::sys::sync::atomic::Ordering;
 use crate::words::error::{Error, Result};
 
 impl Log {
-    /// Makes everything durable, leaves the files exact, and closes the log for all its handles:
-    /// their later calls say [`Closed`](crate::ErrorKind::Closed). Batches already read stay valid.
+    /// Appends what waits in a [`Linger`](crate::Linger), makes everything durable, leaves the
+    /// files exact, and closes the log for all its handles: their later calls say
+    /// [`Closed`](crate::ErrorKind::Closed). Batches already read stay valid.
     ///
     /// Dropping the last handle does the same, but cannot report an error. Closing a closed log
     /// does nothing.
     ///
     /// # Errors
-    /// Those of [`Log::flush`]. The log is closed all the same, without a clean mark: the next
-    /// open reads what was written since the last flush.
+    /// Those of [`Log::flush`]. The log is closed all the same, without a clean mark: the next open
+    /// reads what was written since the last flush. Before them, what a batch of a linger met that
+    /// could not be appended.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -28,10 +30,12 @@ impl Inner {
         if !self.is_own() {
             return Ok(());
         }
+        // Holding nothing that an append may wait for.
+        let lingered = self.end_lingers();
         // A second caller waits here until the first one has freed the directory.
         let _one_at_a_time = self.closing.lock();
         if self.is_closed() {
-            return Ok(());
+            return lingered;
         }
         // Holding nothing that the thread may wait for: it runs the archive, which may use the log.
         if let Some(background) = self.background.get() {
@@ -62,7 +66,7 @@ impl Inner {
         for lock in [&self.env.names, &self.store_lock].into_iter().flatten() {
             lock.unlock();
         }
-        closed
+        lingered.and(closed)
     }
 
     /// Refuses appends, flushes what came in since the last flush, and writes the mark.

@@ -22,6 +22,7 @@ mod group;
 pub(crate) mod host;
 mod identify;
 pub(crate) mod inspect;
+pub(crate) mod linger;
 pub(crate) mod live;
 pub(crate) mod memory;
 mod mirror;
@@ -67,6 +68,7 @@ use crate::log::clock::LogClock;
 use crate::log::delete::Deletion;
 use crate::log::group::Group;
 use crate::log::host::Host;
+use crate::log::linger::lane::Lanes;
 use crate::log::live::Live;
 use crate::log::memory::MemoryPlan;
 use crate::log::options::LogOptions;
@@ -175,6 +177,8 @@ pub(crate) struct Inner {
     recovery: RecoveryReport,
     /// Held while the log is being closed.
     closing: Mutex<()>,
+    /// What lingers before it is appended.
+    lanes: Lanes,
     tally: Tally,
     memory: MemoryPlan,
     /// Readers and consumers that are open.
@@ -201,6 +205,7 @@ pub(crate) struct Inner {
 
 /// Keeps what every append writes away from what every thread reads before it has the lock: on one
 /// cache line they would slow each other down.
+#[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct OwnLines<T>(T);
 
@@ -340,6 +345,11 @@ impl Inner {
     #[inline]
     pub(crate) fn is_own(&self) -> bool {
         self.process.is_current()
+    }
+
+    /// Refuses what would have to wait for a thread that a forked child does not have.
+    pub(crate) fn check_own(&self) -> Result<()> {
+        if self.is_own() { Ok(()) } else { Err(self.closed_error()) }
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {

@@ -245,11 +245,10 @@ fn assemble(
     Around { clocks, space, clock, shifted, host }: Around,
     (options, memory): (LogOptions, MemoryPlan),
     (meta, state): (Meta, State),
-    (file, found): (Checkpoint, Recovered),
+    (file, Recovered { list, active, end, rewrite }): (Checkpoint, Recovered),
     report: RecoveryReport,
 ) -> Log {
     let now = env.storage.now_mono();
-    let Recovered { list, active, end, rewrite } = found;
     let writer = Writer {
         active,
         next_offset: end,
@@ -289,6 +288,7 @@ fn assemble(
         checkpoint_sync: Mutex::new(()),
         open_consumers: Mutex::new(HashSet::new()),
         closing: Mutex::new(()),
+        lanes: Default::default(),
         deletion: Mutex::default(),
         handed_over: Default::default(),
         retention: Default::default(),

@@ -263,7 +263,12 @@ impl Inner {
     }
 
     /// Lets the caller's hook look at a record, by its number in the batch.
-    fn validated(&self, hook: &Validate, record: &NewRecord<'_>, number: u32) -> Result<()> {
+    pub(super) fn validated(
+        &self,
+        hook: &Validate,
+        record: &NewRecord<'_>,
+        number: u32,
+    ) -> Result<()> {
         hook.check(record, number).map_err(|error| self.tally.refused(error.at(&self.env.dir)))
     }
 
@@ -278,7 +283,7 @@ impl Inner {
     }
 
     #[cold]
-    fn too_large(&self, found: TooLarge) -> Error {
+    pub(super) fn too_large(&self, found: TooLarge) -> Error {
         let text = format!(
             "the batch would have {} bytes or more, max_batch_bytes is {}",
             found.bytes,
@@ -287,7 +292,7 @@ impl Inner {
         self.tally.refused(Error::new(ErrorKind::RecordTooLarge, text).at(&self.env.dir))
     }
 
-    fn append_encoded(
+    pub(super) fn append_encoded(
         &self,
         batch: &mut [u8],
         count: i32,
@@ -383,7 +388,7 @@ impl Inner {
     }
 
     #[cold]
-    fn mirror_refusal(&self) -> Error {
+    pub(super) fn mirror_refusal(&self) -> Error {
         let text = "the log is a mirror: only batches of its source are appended to it";
         Error::invalid(text).at(&self.env.dir)
     }

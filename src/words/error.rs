@@ -182,6 +182,27 @@ impl Error {
         self
     }
 
+    /// The same for one more of those whom it concerns.
+    #[cold]
+    #[must_use]
+    pub(crate) fn again(&self) -> Error {
+        let Repr { kind, what, path, position, offset, range, refused, source } = &*self.0;
+        let source = source.as_ref().map(|source| match source.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(source.kind(), source.to_string()),
+        });
+        Error(Box::new(Repr {
+            kind: *kind,
+            what: what.clone(),
+            path: path.clone(),
+            position: *position,
+            offset: *offset,
+            range: range.clone(),
+            refused: refused.clone(),
+            source,
+        }))
+    }
+
     #[cold]
     pub(crate) fn invalid(what: impl Into<String>) -> Error {
         Error::new(ErrorKind::InvalidArgument, what)
@@ -362,6 +383,18 @@ mod tests {
         );
         assert_eq!(error.lost_offsets(), Some(Offset::new(7)..Offset::new(9)));
         assert_eq!(error.valid_offsets(), None);
+    }
+
+    #[test]
+    fn an_error_told_again_says_the_same() {
+        let path = Path::new("/data");
+        for source in [io::Error::from_raw_os_error(28), io::Error::other("said by somebody")] {
+            let error = Error::io("cannot append", path, source).offset(Offset::new(7));
+            let error = error.range(Offset::new(7)..Offset::new(9)).position(61);
+            assert_eq!(format!("{error:?}"), format!("{:?}", error.again()));
+        }
+        let refused = Error::refused(3, "celsius".to_owned(), "too cold").again();
+        assert_eq!((refused.refused_field(), refused.refused_record()), (Some("celsius"), Some(3)));
     }
 
     #[test]

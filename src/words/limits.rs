@@ -20,6 +20,13 @@ pub(crate) const UNPACKED_BYTES_MAX: usize = 64 << 20;
 /// A thread keeps its encode buffer up to this capacity and gives back a larger one.
 pub(crate) const ENCODE_BUFFER_KEPT_BYTES: usize = 1 << 20;
 
+/// The size at which a lingering batch is appended unless its options say otherwise.
+pub(crate) const LINGER_BATCH_BYTES_DEFAULT: usize = 64 << 10;
+/// How long its first record waits for others unless the options say otherwise: Kafka's default.
+pub(crate) const LINGER_MILLIS_DEFAULT: u64 = 5;
+/// Full batches of a linger that wait for the ones before them; who brings one more waits.
+pub(crate) const LINGER_BATCHES_MAX: usize = 4;
+
 /// The first step of a segment's preallocation; it doubles up to the segment's size.
 pub(crate) const ALLOCATE_STEP_BYTES: usize = 64 << 10;
 /// The smallest and largest stretch that is populated ahead of the appends.

@@ -87,6 +87,7 @@ EOF
   schedules_plant log/flush.rs "s/^        self.end_flush(&covered)\$/        let covered = $if(\"group\") { self.begin_flush()? } else { covered };\n&/; s/self.sync_covered(&covered).inspect_err(|error| self.poison(error))?;/self.sync_covered(\&covered).inspect_err(|error| $if(\"retry\") {} else { self.poison(error) })?;/; s/self.appended.announce_if_awaited();/$if(\"wake\") {} else { self.appended.announce_if_awaited() }/"
   schedules_plant log/mod.rs "/Again: a close may just have ended/,/check_open/s/self.check_open()?;/$if(\"commit\") {} else { self.check_open()? }/"
   schedules_plant log/background.rs "/pub(crate) fn stop/,/^    }/s/self.wake.announce();/$if(\"background\") {} else { self.wake.announce() }/"
+  schedules_plant log/linger/lane.rs "s/return next.iter().for_each(|slot| slot.wake());/return next.iter().for_each(|slot| $if(\"linger-way\") {} else { slot.wake() });/; s/let _lead = Lead(self);/let _lead = Lead(self); $if(\"linger-order\") { self.stage.lock().leader = None }/"
   schedules_plant store/table.rs 's/Arc::strong_count(log) == 1/Arc::strong_count(log) == 1 || crate::sys::sync::planted("store")/'
   schedules_plant store/places.rs "/With the slot locked: a close that begins now/,/check_open/s/self.check_open()?;/$if(\"store-close\") {} else { self.check_open()? }/"
   schedules_plant log/read.rs 's/if error.kind() != ErrorKind::Corrupt || from/if crate::sys::sync::planted("delete") || error.kind() != ErrorKind::Corrupt || from/'
@@ -100,6 +101,8 @@ EOF
   schedules_find_planted commit close "a commit behind the close"
   schedules_find_planted background background "a thread that is told to end is not woken"
   schedules_find_planted delete delete "what is deleted while it is read is called damaged"
+  schedules_find_planted linger-way linger "who appends a batch gives way and wakes no one"
+  schedules_find_planted linger-order linger "two threads append batches at once"
   schedules_find_planted store store "a log that somebody uses gives way to another"
   schedules_find_planted store-close store-close "a log is opened behind the close of its store"
   echo "schedules-planted: $planted faults planted in the crate's source, $planted found"

@@ -11,6 +11,7 @@
 
 mod ends;
 mod judge;
+mod lingers;
 mod logs;
 mod stores;
 
@@ -25,7 +26,7 @@ use shuttle::{Config, MaxSteps, Runner};
 type Model = (&'static str, fn());
 
 /// What there is, and what it promises.
-const MODELS: [Model; 10] = [
+const MODELS: [Model; 12] = [
     ("publish", logs::readers_see_whole_batches_in_order),
     ("group", logs::what_is_acknowledged_was_synced_after_it_was_written),
     ("waiters", logs::no_waiter_sleeps_through_what_it_waits_for),
@@ -34,6 +35,8 @@ const MODELS: [Model; 10] = [
     ("poison", ends::a_failed_sync_is_heard_of_by_all_and_nothing_is_durable_after_it),
     ("close", ends::what_comes_before_a_close_is_kept_and_nothing_comes_behind_it),
     ("background", ends::the_thread_of_a_log_ends_with_it),
+    ("linger", lingers::what_is_handed_in_lies_in_that_order_and_is_answered),
+    ("linger-close", lingers::what_is_taken_before_a_close_is_in_the_log),
     ("store", stores::logs_that_are_closed_for_others_lose_nothing),
     ("store-close", stores::a_store_is_closed_under_its_logs),
 ];
