@@ -1507,6 +1507,7 @@ const char *forebay_last_error(void);
  * The offsets that the calling thread's latest failure is about, the second one past the last:
  * of FOREBAY_OFFSET_OUT_OF_RANGE those that can be read, of FOREBAY_CORRUPT those that are lost.
  * FOREBAY_NOT_FOUND if it had none; that is no failure to be asked for in its turn.
+ * FOREBAY_INVALID_ARGUMENT.
  * Does not block; any thread.
  */
 FOREBAY_NODISCARD
@@ -1663,7 +1664,7 @@ forebay_status forebay_log_set_options(const forebay_log *log, const forebay_opt
  * Makes everything that was appended durable, and says how far that is: records below
  * `*durable_out`, which may be NULL, survive a power cut. Callers at once share a device flush.
  * Blocks for a device sync. FOREBAY_POISONED or FOREBAY_IO: close the log and open it again;
- * FOREBAY_CORRUPT, FOREBAY_CLOSED, FOREBAY_INVALID_ARGUMENT.
+ * FOREBAY_CLOSED, FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_log_flush(const forebay_log *log, int64_t *durable_out);
@@ -1753,7 +1754,7 @@ forebay_status forebay_log_recovery(const forebay_log *log,
  * Copies the durable part of the log into a new directory, consumers included, while it goes on:
  * forebay_log_flush before has everything in it. The copy opens as a log of the same id. What can
  * be linked takes no space. Blocks for copying what cannot.
- * FOREBAY_INVALID_ARGUMENT if the directory is not empty; FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED,
+ * FOREBAY_INVALID_ARGUMENT if the directory is not empty; FOREBAY_OUT_OF_SPACE, FOREBAY_READ_ONLY,
  * FOREBAY_CLOSED, FOREBAY_IO.
  */
 FOREBAY_NODISCARD
@@ -1844,8 +1845,9 @@ forebay_status forebay_batch_get(const forebay_batch *batch,
 /**
  * Fills in the records from this index on, up to `capacity` of them, and says in `count_out` how
  * many there were: 0 beyond the last. Cheaper than one at a time by half.
- * As forebay_batch_get. Where a record is encoded wrongly those before it are given, and it is
- * FOREBAY_CORRUPT when it is the first.
+ * Does not block. Where a record is encoded wrongly those before it are given, and it is
+ * FOREBAY_CORRUPT when it is the first; FOREBAY_UNSUPPORTED if the batch is compressed by what is
+ * not built in; FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_batch_get_many(const forebay_batch *batch,
@@ -1936,8 +1938,9 @@ forebay_status forebay_consumer_options_init(forebay_consumer_options *options, 
  * Opens the consumer of this name, 1 to 249 of letters, digits, '.', '_' and '-', or creates it.
  * `options` may be NULL for the defaults. Free it with forebay_consumer_free. `*consumer_out` is
  * NULL unless this is FOREBAY_OK. Does not block, but for reading an index.
- * FOREBAY_CONSUMER_BUSY if it is open in this process; FOREBAY_OUT_OF_SPACE, FOREBAY_CLOSED,
- * FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
+ * FOREBAY_CONSUMER_BUSY if it is open in this process; FOREBAY_OFFSET_OUT_OF_RANGE if a new one is
+ * to begin where the log is not; FOREBAY_OUT_OF_SPACE, FOREBAY_CLOSED, FOREBAY_IO,
+ * FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_log_consumer(const forebay_log *log,
@@ -1983,7 +1986,8 @@ forebay_status forebay_consumer_poll(forebay_consumer *consumer,
  * Stores the consumer's position as its progress: everything it was handed is processed. It
  * survives the death of the process at once, a power cut with the log's next sync, or
  * forebay_consumer_sync. Does not block for the device, unless it is not mapped: then one write.
- * FOREBAY_CLOSED, FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
+ * FOREBAY_OFFSET_OUT_OF_RANGE if deletion overtook it since the last poll: poll first.
+ * FOREBAY_CLOSED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_consumer_commit(forebay_consumer *consumer);
@@ -2214,7 +2218,8 @@ forebay_status forebay_store_open(forebay_bytes dir,
 /**
  * As forebay_store_open, with the options of a configuration file: of the store, of all logs, of
  * each by its name. What is wrong in it is told with line, table and key.
- * FOREBAY_UNSUPPORTED if the library was built without "toml".
+ * FOREBAY_NOT_FOUND if there is no such file; FOREBAY_UNSUPPORTED if the library was built without
+ * "toml".
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_open_config(forebay_bytes dir,
@@ -2235,7 +2240,9 @@ forebay_status forebay_store_close(forebay_store *store);
  * be. `options` may be NULL: those of the store. Let it go with forebay_log_free:
  * forebay_log_close closes it for everybody. `*log_out` is NULL unless this is FOREBAY_OK.
  * Blocks as forebay_log_open if it is not open. A log that is open takes the
- * options as by forebay_log_set_options. FOREBAY_CLOSED; as forebay_log_open.
+ * options as forebay_log_set_options does. FOREBAY_INVALID_ARGUMENT if an option or the name
+ * cannot work; FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
+ * FOREBAY_CLOSED.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_log(const forebay_store *store,
@@ -2244,8 +2251,9 @@ forebay_status forebay_store_log(const forebay_store *store,
                                  forebay_log **log_out);
 
 /**
- * The log of a partition, 0 to `partitions` - 1, of this name: as forebay_store_log. How many
- * partitions there are is the caller's to know, and to say the same each time.
+ * The log of a partition, 0 to `partitions` - 1, of this name, with the options of the store. How
+ * many partitions there are is the caller's to know, and to say the same each time.
+ * As forebay_store_log.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_partition(const forebay_store *store,

@@ -214,8 +214,9 @@ pub unsafe extern "C" fn forebay_batch_get(
 
 /// Fills in the records from this index on, up to `capacity` of them, and says in `count_out` how
 /// many there were: 0 beyond the last. Cheaper than one at a time by half.
-/// As forebay_batch_get. Where a record is encoded wrongly those before it are given, and it is
-/// FOREBAY_CORRUPT when it is the first.
+/// Does not block. Where a record is encoded wrongly those before it are given, and it is
+/// FOREBAY_CORRUPT when it is the first; FOREBAY_UNSUPPORTED if the batch is compressed by what is
+/// not built in; FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_batch_get_many(
     batch: Option<&forebay_batch>,

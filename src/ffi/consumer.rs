@@ -110,8 +110,9 @@ pub unsafe extern "C" fn forebay_consumer_options_init(
 /// Opens the consumer of this name, 1 to 249 of letters, digits, '.', '_' and '-', or creates it.
 /// `options` may be NULL for the defaults. Free it with forebay_consumer_free. `*consumer_out` is
 /// NULL unless this is FOREBAY_OK. Does not block, but for reading an index.
-/// FOREBAY_CONSUMER_BUSY if it is open in this process; FOREBAY_OUT_OF_SPACE, FOREBAY_CLOSED,
-/// FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
+/// FOREBAY_CONSUMER_BUSY if it is open in this process; FOREBAY_OFFSET_OUT_OF_RANGE if a new one is
+/// to begin where the log is not; FOREBAY_OUT_OF_SPACE, FOREBAY_CLOSED, FOREBAY_IO,
+/// FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_consumer(
     log: Option<&forebay_log>,
@@ -184,7 +185,8 @@ pub unsafe extern "C" fn forebay_consumer_poll(
 /// Stores the consumer's position as its progress: everything it was handed is processed. It
 /// survives the death of the process at once, a power cut with the log's next sync, or
 /// forebay_consumer_sync. Does not block for the device, unless it is not mapped: then one write.
-/// FOREBAY_CLOSED, FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
+/// FOREBAY_OFFSET_OUT_OF_RANGE if deletion overtook it since the last poll: poll first.
+/// FOREBAY_CLOSED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_consumer_commit(
     consumer: Option<NonNull<forebay_consumer>>,

@@ -91,6 +91,7 @@ pub extern "C" fn forebay_last_error() -> *const c_char {
 /// The offsets that the calling thread's latest failure is about, the second one past the last:
 /// of FOREBAY_OFFSET_OUT_OF_RANGE those that can be read, of FOREBAY_CORRUPT those that are lost.
 /// FOREBAY_NOT_FOUND if it had none; that is no failure to be asked for in its turn.
+/// FOREBAY_INVALID_ARGUMENT.
 /// Does not block; any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn forebay_last_error_offsets(

@@ -11,6 +11,7 @@ use super::fail::{guard, guard_offset};
 use super::handle::{Inside, exclusive, free, handle, opened, shared};
 use super::log::{visibility, wait};
 use super::options::millis;
+use super::place;
 use super::reader::{offset, offset_spec};
 use super::status::forebay_status;
 use crate::{FollowReader, ReadOnlyLog};
@@ -53,7 +54,7 @@ pub unsafe extern "C" fn forebay_follower_open(
             if poll_interval_ms != 0 {
                 options = options.poll_interval(millis(poll_interval_ms, "poll_interval_ms")?);
             }
-            options.open(dir)
+            place::followed(options, dir)
         })
     })
 }

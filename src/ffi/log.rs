@@ -11,6 +11,7 @@ use super::callback::{FOREBAY_LOG_INFO, FOREBAY_LOG_WARNING, tell_text};
 use super::fail::{guard, guard_offset};
 use super::handle::{Inside, free, handle, opened, shared, take};
 use super::options::forebay_options;
+use super::place;
 use super::reader::offset;
 use super::record::forebay_new_record;
 use super::report::{forebay_recovery, forebay_retention, forebay_stats, forebay_verification};
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn forebay_log_open(
     guard(|| {
         opened(log_out, "log_out", || {
             let dir = dir.path("dir")?;
-            let log = sized::read_or_default(options)?.log_options()?.open(dir)?;
+            let log = place::log(sized::read_or_default(options)?.log_options()?, dir)?;
             tell_of_recovery(&dir.display().to_string(), log.recovery());
             Ok(log)
         })
@@ -213,7 +214,7 @@ pub unsafe extern "C" fn forebay_log_set_options(
 /// Makes everything that was appended durable, and says how far that is: records below
 /// `*durable_out`, which may be NULL, survive a power cut. Callers at once share a device flush.
 /// Blocks for a device sync. FOREBAY_POISONED or FOREBAY_IO: close the log and open it again;
-/// FOREBAY_CORRUPT, FOREBAY_CLOSED, FOREBAY_INVALID_ARGUMENT.
+/// FOREBAY_CLOSED, FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_flush(
     log: Option<&forebay_log>,
@@ -347,7 +348,7 @@ pub unsafe extern "C" fn forebay_log_recovery(
 /// Copies the durable part of the log into a new directory, consumers included, while it goes on:
 /// forebay_log_flush before has everything in it. The copy opens as a log of the same id. What can
 /// be linked takes no space. Blocks for copying what cannot.
-/// FOREBAY_INVALID_ARGUMENT if the directory is not empty; FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED,
+/// FOREBAY_INVALID_ARGUMENT if the directory is not empty; FOREBAY_OUT_OF_SPACE, FOREBAY_READ_ONLY,
 /// FOREBAY_CLOSED, FOREBAY_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_snapshot(

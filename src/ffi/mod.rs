@@ -23,6 +23,7 @@ mod log;
 #[cfg(not(feature = "replicator"))]
 mod no_ship;
 mod options;
+mod place;
 mod reader;
 mod record;
 mod replicator;

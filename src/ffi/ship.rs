@@ -155,6 +155,11 @@ impl Running {
         Ok(Running { replicator, token: setup.token_number() })
     }
 
+    #[cfg(all(test, feature = "simulation", feature = "kafka", feature = "toml"))]
+    pub(super) fn of(replicator: Replicator) -> Running {
+        Running { replicator, token: 0 }
+    }
+
     /// Refuses a call that waits for the thread which makes it.
     pub(super) fn not_from_inside(&self, what: &str) -> Result<()> {
         not_while_asking(self.token, what)
@@ -192,6 +197,11 @@ pub(super) struct Turning {
 }
 
 impl Turning {
+    #[cfg(all(test, feature = "simulation", feature = "kafka", feature = "toml"))]
+    pub(super) fn of(turns: ReplicatorTurns) -> Turning {
+        Turning { turns }
+    }
+
     pub(super) fn new(
         log: &Log,
         name: &str,

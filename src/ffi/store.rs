@@ -12,6 +12,7 @@ use super::handle::{Inside, handle, opened, shared, take};
 use super::lists;
 use super::log::{forebay_log, tell_of_recovery};
 use super::options::{bound, forebay_options, size};
+use super::place;
 use super::report::short_text;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
@@ -247,14 +248,15 @@ pub unsafe extern "C" fn forebay_store_open(
     guard(|| {
         opened(store_out, "store_out", || {
             let options = sized::read_or_default(options)?.store_options()?;
-            options.open(dir.path("dir")?)
+            place::store(options, dir.path("dir")?)
         })
     })
 }
 
 /// As forebay_store_open, with the options of a configuration file: of the store, of all logs, of
 /// each by its name. What is wrong in it is told with line, table and key.
-/// FOREBAY_UNSUPPORTED if the library was built without "toml".
+/// FOREBAY_NOT_FOUND if there is no such file; FOREBAY_UNSUPPORTED if the library was built without
+/// "toml".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_open_config(
     dir: forebay_bytes,
@@ -270,7 +272,7 @@ pub unsafe extern "C" fn forebay_store_open_config(
 
 #[cfg(feature = "toml")]
 fn open_config(dir: &std::path::Path, file: &std::path::Path) -> Result<Store> {
-    crate::Config::from_file(file)?.store_options().open(dir)
+    place::store(crate::Config::from_file(file)?.store_options(), dir)
 }
 
 #[cfg(not(feature = "toml"))]
@@ -293,7 +295,9 @@ pub unsafe extern "C" fn forebay_store_close(
 /// be. `options` may be NULL: those of the store. Let it go with forebay_log_free:
 /// forebay_log_close closes it for everybody. `*log_out` is NULL unless this is FOREBAY_OK.
 /// Blocks as forebay_log_open if it is not open. A log that is open takes the
-/// options as by forebay_log_set_options. FOREBAY_CLOSED; as forebay_log_open.
+/// options as forebay_log_set_options does. FOREBAY_INVALID_ARGUMENT if an option or the name
+/// cannot work; FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
+/// FOREBAY_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_log(
     store: Option<&forebay_store>,
@@ -315,8 +319,9 @@ pub unsafe extern "C" fn forebay_store_log(
     })
 }
 
-/// The log of a partition, 0 to `partitions` - 1, of this name: as forebay_store_log. How many
-/// partitions there are is the caller's to know, and to say the same each time.
+/// The log of a partition, 0 to `partitions` - 1, of this name, with the options of the store. How
+/// many partitions there are is the caller's to know, and to say the same each time.
+/// As forebay_store_log.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_partition(
     store: Option<&forebay_store>,

@@ -9,6 +9,8 @@
 
 #[cfg(feature = "simulation")]
 mod devices;
+#[cfg(all(feature = "simulation", feature = "kafka", feature = "toml"))]
+pub(super) mod statuses;
 
 use std::ptr::{self, NonNull};
 
