@@ -17,6 +17,8 @@ pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
 pub use log::archive::dir::ArchiveDir;
 pub use log::archive::{Archive, ArchivedSegment, SealedSegment};
 pub use log::batch::{RecordBatch, Records, TimestampType};
+#[cfg(feature = "encryption")]
+pub use log::encryption::Encryption;
 pub use log::export::ExportReport;
 pub use log::follow::reader::FollowReader;
 pub use log::follow::{ReadOnlyLog, ReadOnlyOptions};

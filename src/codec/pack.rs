@@ -124,7 +124,7 @@ pub(crate) const NOT_BUILT_IN: &str = "the batch is compressed with a codec not 
 const TOO_MUCH: &str = "the batch's records take more than 64 MiB decompressed";
 
 /// Reads all that a decompressor gives, up to the bound.
-#[cfg(any(feature = "gzip", feature = "lz4"))]
+#[cfg(feature = "gzip")]
 fn read_all(
     from: impl std::io::Read,
     out: &mut Vec<u8>,

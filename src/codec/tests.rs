@@ -334,7 +334,8 @@ proptest! {
         let latest = records.iter().map(|record| record.3.unwrap_or(now)).max();
         prop_assert_eq!(Some(header.max_timestamp), latest);
         let mut read = 0;
-        for (raw, (key, value, headers, time)) in RawRecords::new(&header, &bytes[HEADER_BYTES..]).zip(&records) {
+        let raws = RawRecords::new(&header, &bytes[HEADER_BYTES..]);
+        for (raw, (key, value, headers, time)) in raws.zip(&records) {
             let record = resolve(&header, &raw.unwrap());
             prop_assert_eq!(record.key(), key.as_deref());
             prop_assert_eq!(record.is_tombstone(), value.is_none());

@@ -207,7 +207,9 @@ impl Unpacked {
         self.0.get_or_init(|| {
             let mut out = Vec::new();
             let done = pack::records(header, batch, &mut out).map(drop);
-            out.shrink_to_fit();
+            if out.capacity() / 2 > out.len() {
+                out.shrink_to_fit();
+            }
             Arc::new(done.map(|()| out))
         })
     }

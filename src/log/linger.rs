@@ -232,7 +232,8 @@ impl Linger {
         if inner.failure.get().is_some() || !inner.is_own() {
             inner.check_refusal()?;
         }
-        lane.append(log, record)
+        let sealed = inner.sealed(record)?;
+        lane.append(log, sealed.as_ref().unwrap_or(record))
     }
 
     /// Appends what waits, and returns when all that was handed in before is in the log; with

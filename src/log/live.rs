@@ -117,9 +117,9 @@ impl Log {
     /// Changes options while the log is open: when it returns they count, for every handle.
     ///
     /// The flush policy, `retention_*`, `hold*`, `budget_bytes`, `on_full`, `priority`,
-    /// `thin_keep_one_in`, `segment_age`, `compression`, its level and `validate` can change. Every other option is as when
-    /// the log was opened: [`Log::current_options`] is where to begin. Nothing is written for it:
-    /// the next open goes by the options it is given.
+    /// `thin_keep_one_in`, `segment_age`, `compression`, its level and `validate` can change. Every
+    /// other option is as when the log was opened: [`Log::current_options`] is where to begin.
+    /// Nothing is written for it: the next open goes by the options it is given.
     ///
     /// What was appended before counts under a new flush policy too: if that wants a flush now, the
     /// call blocks for it, so that after a change to [`FlushPolicy::EveryAppend`] all that was
@@ -258,6 +258,8 @@ pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
         background: now.background,
         memory_limit_bytes: now.memory_limit_bytes,
         mirror_of: now.mirror_of,
+        #[cfg(feature = "encryption")]
+        encryption: now.encryption,
         archive: now.archive,
 
         flush: asked.flush,
@@ -292,6 +294,8 @@ fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> 
         ("background", stays.background == asked.background),
         ("memory_limit_bytes", stays.memory_limit_bytes == asked.memory_limit_bytes),
         ("mirror_of", stays.mirror_of == asked.mirror_of),
+        #[cfg(feature = "encryption")]
+        ("encryption", stays.encryption == asked.encryption),
         ("archive", stays.archive == asked.archive),
     ];
     debug_assert_eq!(stays == *asked, same.iter().all(|(_, same)| *same), "one is left out");

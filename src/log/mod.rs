@@ -13,6 +13,8 @@ pub(crate) mod clock;
 mod close;
 mod delete;
 mod door;
+#[cfg(feature = "encryption")]
+pub(crate) mod encryption;
 pub(crate) mod export;
 mod fit;
 pub(crate) mod flush;
@@ -28,6 +30,7 @@ pub(crate) mod memory;
 mod mirror;
 pub(crate) mod open;
 pub(crate) mod options;
+mod packing;
 pub(crate) mod policy;
 pub(crate) mod produce;
 pub(crate) mod read;

@@ -12,6 +12,8 @@ use crate::codec::pack::Packing;
 use crate::log::Log;
 use crate::log::archive::ArchiveHook;
 use crate::log::bound;
+#[cfg(feature = "encryption")]
+use crate::log::encryption::Encryption;
 use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
 use crate::log::validate::Validate;
@@ -136,6 +138,9 @@ pub struct LogOptions {
     pub(crate) mirror_of: Option<LogId>,
     #[serde(skip)]
     pub(crate) validate: Option<Validate>,
+    #[cfg(feature = "encryption")]
+    #[serde(skip)]
+    pub(crate) encryption: Option<Encryption>,
     #[serde(skip)]
     pub(crate) archive: Option<ArchiveHook>,
 }
@@ -168,6 +173,8 @@ impl Default for LogOptions {
             compression_level: None,
             mirror_of: None,
             validate: None,
+            #[cfg(feature = "encryption")]
+            encryption: None,
             archive: None,
         }
     }
@@ -263,8 +270,8 @@ impl LogOptions {
     ///         + 32 * torn_bytes      with Media::TornOverwrite
     ///         + 1280 KiB             the checkpoint, recovery, verify, snapshot, export
     ///         + 64 KiB               with background(true)
-    ///         + batch + 2 MiB        opened with compression zstd at its own level (higher ones take
-    ///                                more); with another codec + batch + 512 KiB
+    ///         + batch + 2 MiB        opened with zstd at its own level, higher ones take more;
+    ///                                with another compression + batch + 512 KiB
     ///         + 256 bytes * segments of the log, which the limit leaves out
     /// ```
     ///

@@ -6,11 +6,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::LocalKey;
 use std::time::Duration;
 
-use crate::codec::encode::{BatchEncoder, TooLarge, put_header, stamp};
-use crate::codec::pack::{Packing, pack};
+use crate::codec::encode::{BatchEncoder, TooLarge, stamp};
+use crate::codec::pack::Packing;
 use crate::disk::active::{ActiveSegment, Pace, Prepared};
 use crate::disk::names;
 use crate::disk::segment::SegmentData;
@@ -85,25 +84,15 @@ pub(crate) enum Refusal {
 thread_local! {
     /// Each thread encodes into a buffer of its own.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// And compresses into another one.
-    static PACKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-#[inline]
-fn with_buffer<T>(encode: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
-    with_thread_buffer(&BUFFER, encode)
-}
-
-/// Encodes in a buffer of the thread; in one of its own where that is in use, as by an append from
+/// Encodes in the thread's buffer; in one of its own where that is in use, as by an append from
 /// inside a caller's iterator, or gone, as at the end of a thread.
 #[inline]
-fn with_thread_buffer<T>(
-    buffer: &'static LocalKey<RefCell<Vec<u8>>>,
-    encode: impl FnOnce(&mut Vec<u8>) -> Result<T>,
-) -> Result<T> {
+fn with_buffer<T>(encode: impl FnOnce(&mut Vec<u8>) -> Result<T>) -> Result<T> {
     let mut encode = Some(encode);
     let mut run = |buffer: &mut Vec<u8>| encode.take().map(|encode| encode(buffer));
-    let done = buffer.try_with(|cell| {
+    let done = BUFFER.try_with(|cell| {
         let mut buffer = cell.try_borrow_mut().ok()?;
         let done = run(&mut buffer);
         if buffer.capacity() > limits::ENCODE_BUFFER_KEPT_BYTES {
@@ -164,30 +153,6 @@ impl Log {
     ) -> Result<Range<Offset>> {
         self.inner.append_records(records, None, None)
     }
-
-    /// [`Log::append_batch`] with a compression of its own for this batch: readings that are sent
-    /// by radio, beside images that are compressed anyhow. The level is that of the options where
-    /// the codec is the same, else the codec's own.
-    ///
-    /// # Errors
-    /// As [`Log::append_batch`]; [`Unsupported`](ErrorKind::Unsupported) for a codec that is not
-    /// built in: nothing was appended.
-    ///
-    /// # Examples
-    /// ```
-    /// # let tmp = tempfile::tempdir()?; let log = forebay::Log::open(tmp.path())?;
-    /// use forebay::Compression;
-    /// let picture = vec![0xd8; 20_000];
-    /// log.append_batch_compressed(Compression::None, [picture])?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn append_batch_compressed<'a, R: Into<NewRecord<'a>>>(
-        &self,
-        compression: Compression,
-        records: impl IntoIterator<Item = R>,
-    ) -> Result<Range<Offset>> {
-        self.inner.append_records(records, None, Some(compression))
-    }
 }
 
 impl Inner {
@@ -201,6 +166,8 @@ impl Inner {
         if let Some(hook) = self.hook() {
             self.validated(&hook, record, 0)?;
         }
+        let sealed = self.sealed(record)?;
+        let record = sealed.as_ref().unwrap_or(record);
         with_buffer(|buffer| {
             let now = self.clocks.now_wall();
             let mut encoder = BatchEncoder::begin(buffer, self.options.batch_bound());
@@ -232,7 +199,9 @@ impl Inner {
                 if let Some(hook) = &hook {
                     self.validated(hook, &record, encoder.count().unsigned_abs())?;
                 }
-                encoder.push(&record, now).map_err(|found| self.too_large(found))?;
+                let sealed = self.sealed(&record)?;
+                let record = sealed.as_ref().unwrap_or(&record);
+                encoder.push(record, now).map_err(|found| self.too_large(found))?;
             }
             let count = encoder.count();
             if count == 0 {
@@ -241,25 +210,6 @@ impl Inner {
             let max_timestamp = encoder.finish();
             self.append_encoded(buffer, count, max_timestamp, expected, packing)
         })
-    }
-
-    /// What a batch is compressed by, with `asked` for it alone.
-    fn packing(&self, asked: Option<Compression>) -> Result<Packing> {
-        let usual = self.live.packing();
-        match asked {
-            Some(compression) if compression != usual.compression => {
-                if !compression.is_built_in() {
-                    let text = format!(
-                        "compression {0} is not built in: build forebay with its feature {0}",
-                        compression.name()
-                    );
-                    let error = Error::new(ErrorKind::Unsupported, text).at(&self.env.dir);
-                    return Err(self.tally.refused(error));
-                }
-                Ok(Packing { compression, level: 0 })
-            }
-            _ => Ok(usual),
-        }
     }
 
     /// Lets the caller's hook look at a record, by its number in the batch.
@@ -306,26 +256,7 @@ impl Inner {
         self.append_finished(batch, count, max_timestamp, expected)
     }
 
-    /// Compresses an encoded batch, and appends whichever of the two is smaller.
-    #[inline(never)]
-    fn append_packed(
-        &self,
-        batch: &mut [u8],
-        count: i32,
-        max_timestamp: i64,
-        expected: Option<Offset>,
-        packing: Packing,
-    ) -> Result<Range<Offset>> {
-        with_thread_buffer(&PACKED, |packed| match pack(batch, packing, packed) {
-            Some(header) => {
-                put_header(packed, header);
-                self.append_finished(packed, count, max_timestamp, expected)
-            }
-            None => self.append_finished(batch, count, max_timestamp, expected),
-        })
-    }
-
-    fn append_finished(
+    pub(crate) fn append_finished(
         &self,
         batch: &mut [u8],
         count: i32,

@@ -34,6 +34,8 @@ pub(crate) use crc32c::crc32c;
 pub(crate) use event::Event;
 pub(crate) use map::{Map, MapWriter, Pinned};
 pub(crate) use os::OsStorage;
+#[cfg(feature = "encryption")]
+pub(crate) use os::random;
 pub(crate) use process::Process;
 pub(crate) use published::Published;
 

@@ -233,9 +233,14 @@ impl Storage for OsStorage {
 
     fn random(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+        random(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Fills with what nobody can guess. May block early in a device's boot.
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
 }
 
 fn file_kind(kind: fs::FileType) -> FileKind {

@@ -14,8 +14,8 @@ pub(crate) const SEGMENT_BYTES_MAX: usize = i32::MAX as usize;
 pub(crate) const INDEX_INTERVAL_BYTES_DEFAULT: usize = 4 << 10;
 /// The highest number of records of one batch: offset deltas are signed 32-bit.
 pub(crate) const BATCH_RECORDS_MAX: usize = i32::MAX as usize;
-/// What the records of a compressed batch take decompressed, at most: a few bytes may claim more than
-/// a device has, so a batch of more is stored plain and a stored one refused.
+/// What the records of a compressed batch take decompressed, at most: a few bytes may claim more
+/// than a device has, so a batch of more is stored plain and a stored one refused.
 pub(crate) const UNPACKED_BYTES_MAX: usize = 64 << 20;
 /// A thread keeps its encode buffer up to this capacity and gives back a larger one.
 pub(crate) const ENCODE_BUFFER_KEPT_BYTES: usize = 1 << 20;

@@ -6,6 +6,8 @@
     reason = "test code"
 )]
 
+#[cfg(feature = "encryption")]
+mod decrypt;
 mod dump;
 mod export;
 mod snapshot;

@@ -3,8 +3,8 @@
 //! Runs with the codecs that are built in, and where one is not it is refused by name.
 
 use forebay::{
-    Compression, ErrorKind, Log, LogOptions, NewRecord, Offset, OffsetSpec, ProducerStamp,
-    RecordBatch, Timestamp,
+    Compression, ErrorKind, LingerOptions, Log, LogOptions, NewRecord, Offset, OffsetSpec,
+    ProducerStamp, RecordBatch, Timestamp,
 };
 
 use crate::util::{self, OpenIn, Owned, all_texts, manual, read_all, records, ways};
@@ -121,6 +121,25 @@ fn each_batch_has_the_codec_that_was_asked_for() {
         let found: Vec<_> = reader.map(|batch| batch.unwrap().compression()).collect();
         assert_eq!(found, expected);
         assert_eq!(read_all(&log), readings(0..next));
+    }
+}
+
+/// What a linger puts together is compressed as one batch.
+#[test]
+fn records_that_lingered_are_compressed_together() {
+    for codec in built_in() {
+        let tmp = util::scratch();
+        let log = Log::options().compression(codec).open(tmp.path()).unwrap();
+        let linger = log.linger(LingerOptions::new()).unwrap();
+        let all = readings(0..200);
+        for record in &all {
+            linger.append(record.to_new()).unwrap();
+        }
+        linger.flush().unwrap();
+        let first = log.reader(OffsetSpec::Earliest).unwrap().next().unwrap().unwrap();
+        assert_eq!(first.compression(), codec);
+        assert!(first.len() > 50, "{} records", first.len());
+        assert_eq!(read_all(&log), all);
     }
 }
 

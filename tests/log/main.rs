@@ -14,6 +14,8 @@ mod compression;
 mod concurrency;
 mod consumers;
 mod copies;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod limits;
 mod live_options;
 mod refusals;

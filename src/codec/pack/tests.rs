@@ -1,4 +1,6 @@
 //! What each codec makes of records, and of bytes that are none.
+//!
+//! Floor 2.
 
 use super::*;
 use crate::codec::crc::crc32c;

@@ -146,8 +146,8 @@ impl KafkaUpstream {
     }
 
     /// Compresses what is not compressed yet on its way, small batches that were put together too;
-    /// [`Compression::None`] unless set. What is stored compressed is sent as it is stored, whatever
-    /// this says. A codec that is not built in is refused when the link is opened.
+    /// [`Compression::None`] unless set. What is stored compressed is sent as it is stored,
+    /// whatever this says. A codec that is not built in is refused when the link is opened.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> KafkaUpstream {
         self.settings.compression = compression;
