@@ -17,6 +17,8 @@ pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
 pub use log::archive::dir::ArchiveDir;
 pub use log::archive::{Archive, ArchivedSegment, SealedSegment};
 pub use log::batch::{RecordBatch, Records, TimestampType};
+pub use log::compaction::CompactionReport;
+pub use log::compaction::options::Cleanup;
 #[cfg(feature = "encryption")]
 pub use log::encryption::Encryption;
 pub use log::export::ExportReport;

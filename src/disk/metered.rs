@@ -185,6 +185,7 @@ fn purpose_of(path: &Path) -> Use {
     let segment = matches!(names::parse_segment_file(name), Some((_, Part::Log)));
     match segment || name == names::SEGMENT_NEXT || name == names::SEGMENT_AHEAD {
         true => Use::Records,
+        false if name == names::COMPACTED => Use::Copy,
         false => Use::Upkeep,
     }
 }

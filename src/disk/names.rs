@@ -16,6 +16,8 @@ pub(crate) const STORE_CHECKPOINT: &str = "store.checkpoint";
 pub(crate) const SEGMENT_NEXT: &str = "segment.new";
 /// The one after it, made ahead by the log's own thread.
 pub(crate) const SEGMENT_AHEAD: &str = "ahead.new";
+/// What a compaction writes, until it takes a segment's place.
+pub(crate) const COMPACTED: &str = "compacted.new";
 /// Lies in a directory that is being filled by a snapshot or an export.
 pub(crate) const UNFINISHED: &str = "unfinished-copy";
 /// A file that is being made; left behind by a crash it is removed at open.
@@ -75,6 +77,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
         || made == CHECKPOINT
         || name == SEGMENT_NEXT
         || name == SEGMENT_AHEAD
+        || name == COMPACTED
         || parse_segment_file(made).is_some()
         || parse_aside_file(made).is_some()
 }

@@ -138,6 +138,19 @@ impl SegmentSet {
         self.open.lock().retain(|segment| !Arc::ptr_eq(segment, old));
     }
 
+    /// Puts a sealed segment in the place of several that follow one another, into whose first one
+    /// they were merged.
+    pub(crate) fn replace_all(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
+        let is_old = |segment: &Arc<Segment>| old.iter().any(|other| Arc::ptr_eq(other, segment));
+        {
+            let mut list = self.list.write();
+            let place = list.partition_point(|segment| segment.base < new.base);
+            list.retain(|segment| !is_old(segment));
+            list.insert(place, new);
+        }
+        self.open.lock().retain(|segment| !is_old(segment));
+    }
+
     /// Whether a segment is among them, and no other one in its place.
     pub(crate) fn holds(&self, segment: &Arc<Segment>) -> bool {
         self.find(segment.base).is_some_and(|listed| Arc::ptr_eq(&listed, segment))

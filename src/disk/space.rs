@@ -25,8 +25,10 @@ pub(crate) enum Level {
 /// What space is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
-    /// What is appended: leaves the reserve alone.
+    /// What is appended: leaves the reserve alone, and what is spared for copies.
     Records,
+    /// What a compaction writes before what it replaces goes: leaves the reserve alone.
+    Copy,
     /// The checkpoint, indexes, what recovery needs: may take the reserve.
     Upkeep,
 }
@@ -41,6 +43,8 @@ pub(crate) struct Space {
     pinned: AtomicU64,
     limit: AtomicU64,
     reserve: AtomicU64,
+    /// Kept back for copies.
+    spare: AtomicU64,
     /// The space that this one lies in.
     above: Option<Arc<Space>>,
     /// Something was given back.
@@ -58,6 +62,7 @@ impl Space {
             pinned: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             reserve: AtomicU64::new(0),
+            spare: AtomicU64::new(0),
             above,
             freed: Event::default(),
             moving: RwLock::new(()),
@@ -67,7 +72,13 @@ impl Space {
     /// Bounds it from now on, with so much of that kept back from records. What is above the bound
     /// already stays.
     pub(crate) fn set_limit(&self, limit: Option<u64>, reserve: u64) {
+        self.set_limits(limit, reserve, 0);
+    }
+
+    /// [`Space::set_limit`], with so much more kept back that copies may take.
+    pub(crate) fn set_limits(&self, limit: Option<u64>, reserve: u64, spare: u64) {
         self.reserve.store(reserve, Ordering::Relaxed);
+        self.spare.store(spare, Ordering::Relaxed);
         self.limit.store(limit.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.freed.announce();
     }
@@ -143,8 +154,10 @@ impl Space {
     /// Takes bytes, or says whose budget has no room for them.
     pub(crate) fn take(&self, bytes: u64, purpose: Use) -> io::Result<()> {
         let limit = self.limit.load(Ordering::Relaxed);
+        let (reserve, spare) = (&self.reserve, &self.spare);
         let reserve = match purpose {
-            Use::Records => self.reserve.load(Ordering::Relaxed),
+            Use::Records => reserve.load(Ordering::Relaxed) + spare.load(Ordering::Relaxed),
+            Use::Copy => reserve.load(Ordering::Relaxed),
             Use::Upkeep => 0,
         };
         let most = i64::try_from(limit.saturating_sub(reserve)).unwrap_or(i64::MAX);

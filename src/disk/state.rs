@@ -16,6 +16,7 @@ const FLAG_SEAL: u16 = 2;
 const FLAG_SOURCE: u16 = 4;
 const FLAG_CLOSING_TIME: u16 = 8;
 const FLAG_SYNC_FAILED: u16 = 128;
+const FLAG_COMPACTED: u16 = 256;
 
 /// Of a consumer: it sees only what is durable.
 const CONSUMER_DURABLE: u8 = 1;
@@ -47,6 +48,26 @@ pub(crate) struct State {
     /// Copies of what a torn rewriting could take, oldest first.
     pub(crate) tails: Vec<TailCopy>,
     pub(crate) consumers: Vec<ConsumerState>,
+    pub(crate) compaction: CompactionState,
+}
+
+/// How far the log was compacted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CompactionState {
+    /// Of the records below, only the newest of each key is there.
+    pub(crate) cleaned: Offset,
+    /// The log clock when all below the offset had been compacted, oldest first: since then no
+    /// older record of a tombstone's key is there.
+    pub(crate) moments: Vec<ClockSample>,
+    /// What lies in the segment that begins at the first of these offsets: a file that begins
+    /// further up is left over, once that segment reaches over it.
+    pub(crate) absorbed: Option<(Offset, Offset)>,
+}
+
+impl CompactionState {
+    fn is_empty(&self) -> bool {
+        *self == CompactionState::default()
+    }
 }
 
 /// The log clock when the state was written (I15). All in milliseconds.
@@ -136,7 +157,8 @@ impl State {
             |consumer: &ConsumerState| consumer.name.capacity() + consumer.metadata.capacity();
         let names: usize = self.consumers.iter().map(kept).sum();
         let tails: usize = self.tails.iter().map(|tail| tail.bytes.capacity()).sum();
-        let lists = self.samples.capacity() * size_of::<ClockSample>()
+        let moments = self.samples.capacity() + self.compaction.moments.capacity();
+        let lists = moments * size_of::<ClockSample>()
             + self.tails.capacity() * size_of::<TailCopy>()
             + self.consumers.capacity() * size_of::<ConsumerState>();
         lists + names + tails
@@ -156,7 +178,13 @@ impl State {
             samples: Vec::new(),
             tails: Vec::new(),
             consumers: Vec::new(),
+            compaction: CompactionState::default(),
         }
+    }
+
+    /// Every moment of the log clock that is kept.
+    pub(crate) fn moments_mut(&mut self) -> impl Iterator<Item = &mut ClockSample> {
+        self.samples.iter_mut().chain(&mut self.compaction.moments)
     }
 
     fn moment(&self) -> Moment {
@@ -182,6 +210,7 @@ impl Slot for State {
             (FLAG_SOURCE, self.meta.source.is_some()),
             (FLAG_CLOSING_TIME, self.clean.is_some_and(|mark| mark.closing_time)),
             (FLAG_SYNC_FAILED, self.sync_failed),
+            (FLAG_COMPACTED, !self.compaction.is_empty()),
         ];
         set_bits(&bits) | self.moment().flags()
     }
@@ -232,6 +261,9 @@ impl Slot for State {
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(&tail.bytes);
         }
+        if !self.compaction.is_empty() {
+            self.compaction.put(out);
+        }
     }
 
     fn take(flags: u16, fields: &mut Fields<'_>) -> Result<State, DecodeError> {
@@ -257,6 +289,10 @@ impl Slot for State {
         }
         let consumers = (0..count).map(|_| take_consumer(fields)).collect::<Result<_, _>>()?;
         let tails = take_tails(fields)?;
+        let compaction = match flags & FLAG_COMPACTED != 0 {
+            true => CompactionState::take(fields)?,
+            false => CompactionState::default(),
+        };
         Ok(State {
             meta,
             log_start,
@@ -270,7 +306,33 @@ impl Slot for State {
             samples,
             tails,
             consumers,
+            compaction,
         })
+    }
+}
+
+impl CompactionState {
+    fn put(&self, out: &mut Vec<u8>) {
+        let (from, to) = self.absorbed.unwrap_or_default();
+        for offset in [self.cleaned, from, to] {
+            out.extend_from_slice(&offset.get().to_be_bytes());
+        }
+        out.push(u8::try_from(self.moments.len()).expect("moments are bounded by 40"));
+        for moment in &self.moments {
+            out.extend_from_slice(&moment.offset.get().to_be_bytes());
+            out.extend_from_slice(&moment.log_clock.to_be_bytes());
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<CompactionState, DecodeError> {
+        let (cleaned, from, to) = (fields.offset()?, fields.offset()?, fields.offset()?);
+        let [count] = fields.array()?;
+        if usize::from(count) > limits::COMPACTION_MOMENTS_MAX {
+            return Err(fields.error("the slot counts too many compactions"));
+        }
+        let moment = |_| Ok(ClockSample { offset: fields.offset()?, log_clock: fields.millis()? });
+        let moments = (0..count).map(moment).collect::<Result<_, _>>()?;
+        Ok(CompactionState { cleaned, moments, absorbed: (from < to).then_some((from, to)) })
     }
 }
 
@@ -352,6 +414,11 @@ mod tests {
                 TailCopy { base: Offset::new(900), position: 0, bytes: Vec::new() },
             ],
             consumers: vec![consumer("a", 0, false), consumer(&"z".repeat(249), 900, true)],
+            compaction: CompactionState {
+                cleaned: Offset::new(700),
+                moments: vec![ClockSample { offset: Offset::new(512), log_clock: -2 }; 40],
+                absorbed: Some((Offset::new(3), Offset::new(9))),
+            },
         }
     }
 
@@ -392,6 +459,11 @@ mod tests {
                 ..least.clone()
             },
             State { clock: ClockState { anchor_of_boot: true, ..all.clock }, ..least.clone() },
+            State { compaction: all.compaction.clone(), ..least.clone() },
+            State {
+                compaction: CompactionState { cleaned: Offset::new(1), ..Default::default() },
+                ..least.clone()
+            },
         ];
         for part in parts {
             assert_eq!(part.is_clean(), part.clean.is_some());
@@ -410,6 +482,12 @@ mod tests {
         let of_samples = |count| State { samples: vec![sample().samples[0]; count], ..sample() };
         assert!(decoded(&of_samples(limits::CLOCK_SAMPLES_MAX)).is_ok());
         assert!(decoded(&of_samples(limits::CLOCK_SAMPLES_MAX + 1)).is_err());
+        let of_moments = |count| {
+            let moments = vec![sample().samples[0]; count];
+            State { compaction: CompactionState { moments, ..Default::default() }, ..sample() }
+        };
+        assert!(decoded(&of_moments(limits::COMPACTION_MOMENTS_MAX)).is_ok());
+        assert!(decoded(&of_moments(limits::COMPACTION_MOMENTS_MAX + 1)).is_err());
         let of =
             |count| State { consumers: vec![sample().consumers[0].clone(); count], ..sample() };
         assert!(decoded(&of(limits::CONSUMERS_MAX)).is_ok());
@@ -451,13 +529,16 @@ mod tests {
     fn the_memory_a_state_takes_is_what_its_lists_hold() {
         assert_eq!(State::new(sample().meta, Offset::ZERO).memory_bytes(), 0);
         let all = sample();
-        let samples = State { tails: Vec::new(), consumers: Vec::new(), ..all.clone() };
-        let tails = State { samples: Vec::new(), consumers: Vec::new(), ..all.clone() };
-        let consumers = State { samples: Vec::new(), tails: Vec::new(), ..all.clone() };
+        let none = State::new(sample().meta, Offset::ZERO);
+        let samples = State { samples: all.samples.clone(), ..none.clone() };
+        let tails = State { tails: all.tails.clone(), ..none.clone() };
+        let consumers = State { consumers: all.consumers.clone(), ..none.clone() };
+        let compaction = State { compaction: all.compaction.clone(), ..none };
         assert_eq!(samples.memory_bytes(), 128 * size_of::<ClockSample>());
         assert_eq!(tails.memory_bytes(), 2 * size_of::<TailCopy>() + 615);
         assert_eq!(consumers.memory_bytes(), 2 * size_of::<ConsumerState>() + 250 + 255);
-        let parts = [samples, tails, consumers];
+        assert_eq!(compaction.memory_bytes(), 40 * size_of::<ClockSample>());
+        let parts = [samples, tails, consumers, compaction];
         assert_eq!(all.memory_bytes(), parts.iter().map(State::memory_bytes).sum::<usize>());
     }
 

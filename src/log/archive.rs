@@ -89,7 +89,8 @@ pub trait Archive: Send + Sync {
     ///
     /// Called for sealed, durable segments, oldest first, by one thread at a time for each log.
     /// After a restart, or when an earlier call failed or its answer was lost, a segment may come
-    /// again: then it is to be kept once.
+    /// again: then it is to be kept once. In a log that is compacted it may have fewer records by
+    /// then, or reach further: what it has is to be kept.
     ///
     /// # Errors
     /// Any: the log keeps the segment and its space, and comes again with it at the next

@@ -106,11 +106,11 @@ impl LogClock {
 
     /// Moves moments along with jumps that came since `shifted` was right for them. Ages are told
     /// by a time that was read before.
-    pub(crate) fn catch_up(&self, samples: &mut [ClockSample], shifted: &mut i64) {
+    pub(crate) fn catch_up(&self, state: &mut State, shifted: &mut i64) {
         let jumped = self.jumped.load(Ordering::Acquire);
         let by = jumped.saturating_sub(*shifted);
         if by > 0 {
-            for sample in samples.iter_mut().filter(|s| s.log_clock > self.unsure_behind) {
+            for sample in state.moments_mut().filter(|s| s.log_clock > self.unsure_behind) {
                 sample.log_clock = sample.log_clock.saturating_add(by);
             }
             *shifted = jumped;
@@ -120,7 +120,7 @@ impl LogClock {
     /// Puts what the checkpoint keeps into the state, the moments in it with it.
     pub(crate) fn write_to(&self, storage: &dyn Storage, state: &mut State, shifted: &mut i64) {
         state.clock = self.state(storage);
-        self.catch_up(&mut state.samples, shifted);
+        self.catch_up(state, shifted);
     }
 
     /// What jumps were taken in when this was stored: all there were if that was in this run of the
@@ -190,8 +190,8 @@ impl Host {
         let mut shifted = self.clock.shifted(state, residence);
         if moved < 0 || state.meta.store != Some(self.store_id) {
             let mut own_shifted = own.shifted(state, residence);
-            own.catch_up(&mut state.samples, &mut own_shifted);
-            for sample in &mut state.samples {
+            own.catch_up(state, &mut own_shifted);
+            for sample in state.moments_mut() {
                 sample.log_clock = sample.log_clock.saturating_add(moved);
             }
             shifted = jumped;
@@ -233,7 +233,7 @@ impl Inner {
     /// The log clock, and the moments in the state in step with it.
     pub(crate) fn catch_up(&self, durable: &mut Durable) -> i64 {
         let now = self.log_clock();
-        self.clock.catch_up(&mut durable.state.samples, &mut durable.shifted);
+        self.clock.catch_up(&mut durable.state, &mut durable.shifted);
         now
     }
 

@@ -37,11 +37,14 @@ impl Inner {
         if self.is_closed() {
             return lingered;
         }
+        // A compaction that runs, maybe on the log's own thread, ends early.
+        self.compacting.stop();
         // Holding nothing that the thread may wait for: it runs the archive, which may use the log.
         if let Some(background) = self.background.get() {
             background.stop();
         }
         // Before the directory is free, so that nothing is removed from under its next owner.
+        self.compacting.wait_for_end();
         let _no_deletion = self.deletion.lock();
         let end = self.log_end_offset();
         let flushed =

@@ -25,6 +25,13 @@ pub(crate) struct Deletion {
     left: VecDeque<(Offset, u64)>,
 }
 
+impl Deletion {
+    /// A segment's files could not be unlinked, of which nobody knows any more: later ones try.
+    pub(crate) fn leave(&mut self, base: Offset) {
+        self.left.push_back((base, 0));
+    }
+}
+
 /// What was given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Removed {

@@ -83,6 +83,8 @@ impl Log {
         let inner = &*self.inner;
         inner.check_open()?;
         let target = Target::prepare(&inner.env, dir.as_ref())?;
+        // Files that are merged would be gone from under it.
+        let _files_stay = inner.compacting.files_stay();
         let made = Export::make(inner, &target).and_then(|report| {
             // Closed meanwhile, the directory may have had another writer.
             inner.check_open()?;

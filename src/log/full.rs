@@ -38,7 +38,8 @@ impl Inner {
             let counted = self.env.storage.recount();
             counted.map_err(|error| Error::io("cannot count the files", &self.env.dir, error))?;
         }
-        self.space.set_limit(asked.budget_bytes, reserve_bytes(asked, tears));
+        let reserve = reserve_bytes(asked, tears);
+        self.space.set_limits(asked.budget_bytes, reserve, spare_bytes(asked));
         Ok(())
     }
 
@@ -71,6 +72,9 @@ impl Inner {
         let level = over_budget(&error);
         // What nobody needs goes first, whatever the policy; what cannot be freed is no news.
         if self.expire().unwrap_or(false) {
+            return Ok(());
+        }
+        if policy.cleanup.compacts() && self.compact_for_room() {
             return Ok(());
         }
         match policy.on_full {
@@ -173,7 +177,7 @@ pub(super) fn begin_space(
         None => {}
     }
     check_budget(options, tears).map_err(|error| error.at(dir))?;
-    space.set_limit(options.budget_bytes, reserve_bytes(options, tears));
+    space.set_limits(options.budget_bytes, reserve_bytes(options, tears), spare_bytes(options));
     Ok(Arc::new(space))
 }
 
@@ -200,6 +204,15 @@ pub(crate) fn reserve_bytes(options: &LogOptions, tears: bool) -> u64 {
     2 * checkpoint::least_bytes(tears) + index_bytes(options) + limits::BLOCK_BYTES
 }
 
+/// What of a budget is kept back for what a compaction writes before it may delete: a segment, in
+/// which times may take a few bytes more.
+fn spare_bytes(options: &LogOptions) -> u64 {
+    match options.cleanup.compacts() {
+        true => blocks((options.segment_bytes + options.segment_bytes / 8) as u64),
+        false => 0,
+    }
+}
+
 fn index_bytes(options: &LogOptions) -> u64 {
     let entries = entries_max(options.index_interval_bytes, options.segment_bytes) as u64;
     blocks(entries * INDEX_ENTRY_BYTES as u64) + blocks(entries * TIME_ENTRY_BYTES as u64)
@@ -209,16 +222,17 @@ fn index_bytes(options: &LogOptions) -> u64 {
 pub(crate) fn least_budget(options: &LogOptions, tears: bool) -> u64 {
     let segments = 2 * blocks(options.segment_bytes as u64) + index_bytes(options);
     let small = checkpoint::least_bytes(tears) + limits::BLOCK_BYTES;
-    segments + small + reserve_bytes(options, tears)
+    segments + small + reserve_bytes(options, tears) + spare_bytes(options)
 }
 
 fn check_budget(options: &LogOptions, tears: bool) -> Result<()> {
     let least = least_budget(options, tears);
     match options.budget_bytes {
         Some(budget) if budget < least => Err(Error::invalid(format!(
-            "budget_bytes is {budget}, a log with segment_bytes {} needs {least}: two segments, \
+            "budget_bytes is {budget}, a log with segment_bytes {} needs {least}: {} segments, \
              their indexes, the checkpoint, and the reserve for it",
-            options.segment_bytes
+            options.segment_bytes,
+            if options.cleanup.compacts() { "three" } else { "two" }
         ))),
         _ => Ok(()),
     }

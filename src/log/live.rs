@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::codec::pack::Packing;
 use crate::log::options::{FlushPolicy, LogOptions};
 use crate::log::policy::Policy;
-use crate::log::validate::Validate;
+use crate::log::validate::{Looks, Validate};
 use crate::log::{Inner, Log};
 use crate::sys::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::sync::{Mutex, RwLock};
@@ -69,8 +69,9 @@ fn packing_of(word: u32) -> Packing {
     Packing { compression, level: word.cast_signed() >> 8 }
 }
 
-/// The flush policy and whether records are validated, in one word: two bits of kind, one that says
-/// that there is a hook, and 61 of bytes or nanoseconds. More than that is no bound: 73 years.
+/// The flush policy and what records have to be, in one word: two bits of kind, one that says that
+/// there is a hook, one that they need keys, and 60 of bytes or nanoseconds. More than that is no
+/// bound: 36 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packed(u64);
 
@@ -85,7 +86,8 @@ impl Packed {
             FlushPolicy::Manual => (MANUAL, 0),
         };
         let validated = if options.validate.is_some() { VALIDATED } else { 0 };
-        Packed(kind | validated | value.min(u64::MAX >> VALUE_SHIFT) << VALUE_SHIFT)
+        let keyed = if options.cleanup.compacts() { KEYED } else { 0 };
+        Packed(kind | validated | keyed | value.min(u64::MAX >> VALUE_SHIFT) << VALUE_SHIFT)
     }
 
     #[inline]
@@ -103,6 +105,11 @@ impl Packed {
     fn is_validated(self) -> bool {
         self.0 & VALIDATED != 0
     }
+
+    #[inline]
+    fn is_keyed(self) -> bool {
+        self.0 & KEYED != 0
+    }
 }
 
 const KINDS: u64 = 3;
@@ -111,15 +118,17 @@ const INTERVAL: u64 = 1;
 const EVERY_BYTES: u64 = 2;
 const MANUAL: u64 = 3;
 const VALIDATED: u64 = 4;
-const VALUE_SHIFT: u32 = 3;
+const KEYED: u64 = 8;
+const VALUE_SHIFT: u32 = 4;
 
 impl Log {
     /// Changes options while the log is open: when it returns they count, for every handle.
     ///
     /// The flush policy, `retention_*`, `hold*`, `budget_bytes`, `on_full`, `priority`,
-    /// `thin_keep_one_in`, `segment_age`, `compression`, its level and `validate` can change. Every
-    /// other option is as when the log was opened: [`Log::current_options`] is where to begin.
-    /// Nothing is written for it: the next open goes by the options it is given.
+    /// `thin_keep_one_in`, `segment_age`, `compression`, its level, `validate`, and of compaction
+    /// all but its memory can change. Every other option is as when the log was opened:
+    /// [`Log::current_options`] is where to begin. Nothing is written for it: the next open goes by
+    /// the options it is given.
     ///
     /// What was appended before counts under a new flush policy too: if that wants a flush now, the
     /// call blocks for it, so that after a change to [`FlushPolicy::EveryAppend`] all that was
@@ -177,12 +186,15 @@ impl Inner {
 
     /// What looks at records before they are appended, if anything does.
     #[inline]
-    pub(crate) fn hook(&self) -> Option<Validate> {
+    pub(crate) fn hook(&self) -> Option<Looks> {
+        let packed = self.live.packed();
+        let (hooked, keyed) = (packed.is_validated(), packed.is_keyed());
         // A forked child takes no lock that its parent may have held; its append is refused.
-        if !self.live.packed().is_validated() || !self.is_own() {
+        if !(hooked || keyed) || !self.is_own() {
             return None;
         }
-        self.live.hook.read().clone()
+        let hook = if hooked { self.live.hook.read().clone() } else { None };
+        Some(Looks { hook, keyed })
     }
 
     fn set_options(&self, options: LogOptions) -> Result<()> {
@@ -257,6 +269,7 @@ pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
         torn_bytes: now.torn_bytes,
         background: now.background,
         memory_limit_bytes: now.memory_limit_bytes,
+        compaction_memory_bytes: now.compaction_memory_bytes,
         mirror_of: now.mirror_of,
         #[cfg(feature = "encryption")]
         encryption: now.encryption,
@@ -276,6 +289,10 @@ pub(crate) fn changed_live(now: &LogOptions, asked: &LogOptions) -> LogOptions {
         thin_keep_one_in: asked.thin_keep_one_in,
         compression: asked.compression,
         compression_level: asked.compression_level,
+        cleanup: asked.cleanup,
+        delete_retention: asked.delete_retention,
+        min_cleanable_dirty_percent: asked.min_cleanable_dirty_percent,
+        min_compaction_lag: asked.min_compaction_lag,
         validate: asked.validate,
     }
 }
@@ -293,6 +310,7 @@ fn fixed_that_differ(now: &LogOptions, asked: &LogOptions) -> Vec<&'static str> 
         ("torn_bytes", stays.torn_bytes == asked.torn_bytes),
         ("background", stays.background == asked.background),
         ("memory_limit_bytes", stays.memory_limit_bytes == asked.memory_limit_bytes),
+        ("compaction_memory_bytes", stays.compaction_memory_bytes == asked.compaction_memory_bytes),
         ("mirror_of", stays.mirror_of == asked.mirror_of),
         #[cfg(feature = "encryption")]
         ("encryption", stays.encryption == asked.encryption),

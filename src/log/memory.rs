@@ -24,6 +24,8 @@ pub(crate) struct MemoryPlan {
     sealed: usize,
     reader: usize,
     limit: usize,
+    /// The keys of a compaction: a part of `base` if the log was opened as one that is compacted.
+    pub(crate) compaction: usize,
 }
 
 impl MemoryPlan {
@@ -47,12 +49,22 @@ impl MemoryPlan {
             torn_bytes.saturating_mul(limits::TAIL_MEMORY_COPIES),
             limits::CHECKPOINT_MEMORY_BYTES + limits::TASK_BYTES + thread,
         ];
-        MemoryPlan {
+        let mut plan = MemoryPlan {
             base: terms.into_iter().fold(0, usize::saturating_add),
             sealed: index.saturating_mul(2),
             reader: window.saturating_add(limits::READER_MEMORY_BYTES + looked_into),
             limit: options.memory_limit_bytes.unwrap_or(usize::MAX),
+            compaction: 0,
+        };
+        let copied = if options.cleanup.compacts() { index } else { 0 };
+        plan.base = plan.base.saturating_add(copied);
+        let half = plan.limit.saturating_sub(plan.of(1, 1)) / 2;
+        let keys = options.compaction_memory_bytes.min(half);
+        plan.compaction = keys.max(limits::COMPACTION_MEMORY_BYTES_MIN);
+        if options.cleanup.compacts() {
+            plan.base = plan.base.saturating_add(plan.compaction);
         }
+        plan
     }
 
     /// Before it is known: `least` as little, else as much as the options can come to.

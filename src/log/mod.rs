@@ -11,6 +11,7 @@ pub(crate) mod bound;
 mod chain;
 pub(crate) mod clock;
 mod close;
+pub(crate) mod compaction;
 mod delete;
 mod door;
 #[cfg(feature = "encryption")]
@@ -68,6 +69,7 @@ use crate::disk::state::State;
 use crate::log::archive::hand::HandedOver;
 use crate::log::background::Background;
 use crate::log::clock::LogClock;
+use crate::log::compaction::Compacting;
 use crate::log::delete::Deletion;
 use crate::log::group::Group;
 use crate::log::host::Host;
@@ -186,6 +188,9 @@ pub(crate) struct Inner {
     memory: MemoryPlan,
     /// Readers and consumers that are open.
     readers: AtomicUsize,
+    /// Held while the log is compacted, and by who needs its files to stay: taken before the lock
+    /// of deletions.
+    compacting: Compacting,
     /// Held while segments are deleted; taken before the writer's lock.
     deletion: Mutex<Deletion>,
     /// How far the archive was given what there is.
@@ -414,7 +419,7 @@ impl Inner {
         let mut durable = self.checkpoint.lock();
         let Durable { state, file, unsaved, shifted } = &mut *durable;
         // No clock is read for it: who only looks at the state makes no call.
-        self.clock.catch_up(&mut state.samples, shifted);
+        self.clock.catch_up(state, shifted);
         // Again: a close may just have ended.
         self.check_open()?;
         let (value, changed) = change(state)?;

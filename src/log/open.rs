@@ -12,6 +12,7 @@ use crate::disk::checkpoint::{self, Checkpoint, Loaded};
 use crate::disk::meta::{Found, Meta};
 use crate::disk::metered::Metered;
 use crate::disk::names::{self, Part};
+use crate::disk::segment::Segment;
 use crate::disk::set::SegmentSet;
 use crate::disk::space::Space;
 use crate::disk::state::State;
@@ -19,6 +20,7 @@ use crate::disk::wear::Written;
 use crate::disk::{Env, note, target, unlink_if_there};
 use crate::log::background::Background;
 use crate::log::clock::{LogClock, Moment};
+use crate::log::compaction;
 use crate::log::door::{self, Door};
 use crate::log::full;
 use crate::log::group::Group;
@@ -109,6 +111,7 @@ fn open_locked(
         true => Some(Checkpoint::open(&env, &loaded, &state)?),
         false => None,
     };
+    let merged = compaction::swap::leave_out(&env, &mut listing.bases, &state);
     let deleted = super::delete::leave_out(&mut listing.bases, &mut state);
     let found = recover(&env, &mut listing, &mut state, kept, &mut report)
         .inspect_err(|error| leave_word(&env, &loaded, error))?;
@@ -126,6 +129,7 @@ fn open_locked(
         meta.store = store;
         write_meta(&env, meta)?;
     }
+    compaction::swap::sweep(&env, merged, &mut report)?;
     super::delete::sweep(&env, deleted, state.log_start, &mut report)?;
     let around = Around { clocks, space, clock, shifted, host };
     Ok(assemble(env, around, (options, memory), (meta, state), (file, found), report))
@@ -174,7 +178,7 @@ pub(crate) fn peek(
     let bases = bases.get(begun..).unwrap_or_default();
     let last = dir.join(names::segment_file(*bases.last()?, Part::Log));
     let holds = storage.file_size(&last).is_ok_and(|size| size.length > 0);
-    let ages = (options.retention_age, options.segment_age);
+    let ages = (options.retention_age.filter(|_| options.ages()), options.segment_age);
     Some(full::outlook_of(&state.samples, bases.get(1).copied(), holds, ages))
 }
 
@@ -268,9 +272,7 @@ fn assemble(
         roll_due: false,
         tail_unsaved: env.torn_bytes.is_some(),
     };
-    let segments = SegmentSet::new(list);
-    let most = host.as_ref().map_or(usize::MAX, |host| host.share.sealed);
-    segments.keep_at_most(memory.sealed_max(0).min(most));
+    let segments = begin_segments(list, host.as_ref(), &memory);
     let inner = Inner {
         segments,
         log_start: AtomicI64::new(state.log_start.get()),
@@ -289,6 +291,7 @@ fn assemble(
         open_consumers: Mutex::new(HashSet::new()),
         closing: Mutex::new(()),
         lanes: Default::default(),
+        compacting: Default::default(),
         deletion: Mutex::default(),
         handed_over: Default::default(),
         retention: Default::default(),
@@ -309,6 +312,14 @@ fn assemble(
         meta,
     };
     Log { inner: Arc::new(inner), _keeper: None }
+}
+
+/// The list of segments, of which so many stay open as memory and the store leave room for.
+fn begin_segments(list: Vec<Arc<Segment>>, host: Option<&Host>, memory: &MemoryPlan) -> SegmentSet {
+    let segments = SegmentSet::new(list);
+    let most = host.map_or(usize::MAX, |host| host.share.sealed);
+    segments.keep_at_most(memory.sealed_max(0).min(most));
+    segments
 }
 
 /// How far a power cut may reach around a rewritten sector, and why.
@@ -417,6 +428,7 @@ fn is_unfinished(name: &str) -> bool {
         name == PROBE
             || name == names::SEGMENT_NEXT
             || name == names::SEGMENT_AHEAD
+            || name == names::COMPACTED
             || made == names::META
             || made == names::CHECKPOINT
             || names::parse_segment_file(made).is_some()

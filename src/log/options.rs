@@ -12,6 +12,7 @@ use crate::codec::pack::Packing;
 use crate::log::Log;
 use crate::log::archive::ArchiveHook;
 use crate::log::bound;
+use crate::log::compaction::options::Cleanup;
 #[cfg(feature = "encryption")]
 use crate::log::encryption::Encryption;
 use crate::log::memory::MemoryPlan;
@@ -134,6 +135,14 @@ pub struct LogOptions {
     pub(crate) thin_keep_one_in: Option<u32>,
     pub(crate) compression: Compression,
     pub(crate) compression_level: Option<i32>,
+    #[serde(rename = "cleanup_policy")]
+    pub(crate) cleanup: Cleanup,
+    #[serde(rename = "delete_retention_ms", with = "millis")]
+    pub(crate) delete_retention: Duration,
+    pub(crate) min_cleanable_dirty_percent: u8,
+    #[serde(rename = "min_compaction_lag_ms", with = "millis")]
+    pub(crate) min_compaction_lag: Duration,
+    pub(crate) compaction_memory_bytes: usize,
     #[serde(skip)]
     pub(crate) mirror_of: Option<LogId>,
     #[serde(skip)]
@@ -171,6 +180,11 @@ impl Default for LogOptions {
             thin_keep_one_in: None,
             compression: Compression::None,
             compression_level: None,
+            cleanup: Cleanup::Delete,
+            delete_retention: Duration::from_secs(limits::DELETE_RETENTION_SECONDS_DEFAULT),
+            min_cleanable_dirty_percent: limits::DIRTY_PERCENT_DEFAULT,
+            min_compaction_lag: Duration::ZERO,
+            compaction_memory_bytes: limits::COMPACTION_MEMORY_BYTES_DEFAULT,
             mirror_of: None,
             validate: None,
             #[cfg(feature = "encryption")]
@@ -272,6 +286,8 @@ impl LogOptions {
     ///         + 64 KiB               with background(true)
     ///         + batch + 2 MiB        opened with zstd at its own level, higher ones take more;
     ///                                with another compression + batch + 512 KiB
+    ///         + keys + index         with a cleanup that compacts: compaction_memory_bytes, and no
+    ///                                more than half of what the limit leaves
     ///         + 256 bytes * segments of the log, which the limit leaves out
     /// ```
     ///
@@ -428,6 +444,7 @@ impl LogOptions {
         MemoryPlan::before_open(self, true).check(self)?;
         self.check_policy()?;
         self.check_compression()?;
+        self.check_compaction()?;
         match self.flush {
             FlushPolicy::EveryBytes(0) => {
                 Err(Error::invalid("flush is every 0 bytes; every_append says that"))

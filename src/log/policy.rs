@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::log::compaction::options::Cleanup;
 use crate::log::options::{LogOptions, millis};
 use crate::words::error::{Error, Result};
 use crate::words::limits;
@@ -78,6 +79,10 @@ pub(crate) struct Policy {
     pub(crate) priority: u8,
     pub(crate) thin_keep_one_in: Option<u32>,
     pub(crate) segment_age: Duration,
+    pub(crate) cleanup: Cleanup,
+    pub(crate) delete_retention: Duration,
+    pub(crate) min_cleanable_dirty_percent: u8,
+    pub(crate) min_compaction_lag: Duration,
 }
 
 impl Policy {
@@ -89,10 +94,11 @@ impl Policy {
     }
 
     pub(crate) fn of(options: &LogOptions) -> Policy {
+        let deletes = options.cleanup.deletes();
         Policy {
-            retention_bytes: options.retention_bytes,
-            retention_age: options.retention_age,
-            retention_records: options.retention_records,
+            retention_bytes: options.retention_bytes.filter(|_| deletes),
+            retention_age: options.retention_age.filter(|_| deletes),
+            retention_records: options.retention_records.filter(|_| deletes),
             hold: options.hold.clone(),
             hold_limit_bytes: options.hold_limit_bytes,
             hold_lag_records: options.hold_lag_records,
@@ -101,6 +107,10 @@ impl Policy {
             priority: options.priority,
             thin_keep_one_in: options.thin_keep_one_in,
             segment_age: options.segment_age,
+            cleanup: options.cleanup,
+            delete_retention: options.delete_retention,
+            min_cleanable_dirty_percent: options.min_cleanable_dirty_percent,
+            min_compaction_lag: options.min_compaction_lag,
         }
     }
 }
@@ -197,7 +207,7 @@ impl LogOptions {
 
     /// Whether records go by their age.
     pub(crate) fn ages(&self) -> bool {
-        self.retention_age.is_some()
+        self.retention_age.is_some() && self.cleanup.deletes()
     }
 
     /// Refuses what cannot work, by name.

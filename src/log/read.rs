@@ -295,6 +295,11 @@ impl Reader {
         };
         match stop {
             None => Ok(true),
+            Some(_) if self.is_replaced() => {
+                // Where it ends now, and what stands there, the file says that is in its place.
+                self.leave_log();
+                Ok(true)
+            }
             Some(Stop::End) if self.breaks_off() && self.enter_before()? => Ok(true),
             Some(Stop::End) if self.next_segment()? => Ok(true),
             Some(Stop::End) => {
@@ -329,10 +334,18 @@ impl Reader {
     /// Finds the place of an offset: its segment, the index's entry below it.
     fn enter(&mut self, offset: Offset) -> Result<Place> {
         let inner = &*self.log.inner;
-        let Some(segment) = inner.segments.find(offset) else {
-            return Err(Error::new(ErrorKind::Corrupt, "no segment is left").at(&inner.env.dir));
+        let (segment, data) = loop {
+            let Some(segment) = inner.segments.find(offset) else {
+                let text = "no segment is left";
+                return Err(Error::new(ErrorKind::Corrupt, text).at(&inner.env.dir));
+            };
+            match inner.segments.open(&inner.env, &segment) {
+                // Merged into another one since it was found.
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt && !inner.segments.holds(&segment) => {}
+                opened => break (segment, opened?),
+            }
         };
-        let data = inner.segments.open(&inner.env, &segment)?;
         let spare = std::mem::replace(&mut self.spare, Pinned::of_vec(Vec::new()));
         let walker = data.walker_near(&inner.env, offset, spare)?;
         Ok(Place { segment, data, walker, entered: true })
@@ -369,6 +382,14 @@ impl Reader {
         Ok(false)
     }
 
+    /// Whether another file has taken the place of the reader's: a compaction may have merged it
+    /// with its neighbours.
+    fn is_replaced(&self) -> bool {
+        let inner = &*self.log.inner;
+        let place = self.at.as_ref().filter(|_| self.position >= inner.log_start_offset());
+        place.is_some_and(|place| !inner.segments.holds(&place.segment))
+    }
+
     /// Whether the segment of the reader, at its end, does not lead to a successor.
     fn breaks_off(&self) -> bool {
         let Some(place) = self.at.as_ref().filter(|place| place.entered) else { return false };
@@ -389,6 +410,11 @@ impl Reader {
         }
         let expected = place.walker.next_offset();
         let data = match inner.segments.open(&inner.env, &next) {
+            Err(error) if error.kind() == ErrorKind::Corrupt && !inner.segments.holds(&next) => {
+                // Merged into another one, or deleted, since it was found.
+                self.leave_log();
+                return Ok(true);
+            }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 self.position = self.position.max(next.base);
                 self.at = None;

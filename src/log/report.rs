@@ -41,6 +41,9 @@ pub struct RecoveryReport {
     pub records_cut: u64,
     /// Segments below the log start offset whose deletion a crash had cut short; removed now.
     pub segments_deleted: u64,
+    /// Segments that a compaction had merged into the one before them, and that a crash had kept
+    /// from being removed; removed now.
+    pub segments_merged: u64,
     /// Segments behind the cut that were set aside.
     pub segments_set_aside: u64,
     /// There was no room to keep the bytes that were cut off: they are gone.

@@ -7,7 +7,7 @@
 
 mod drop_oldest;
 mod hold;
-mod rules;
+pub(crate) mod rules;
 mod thin;
 
 use std::time::Duration;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::disk::state::State;
+use crate::log::compaction::CompactionReport;
 use crate::log::policy::Policy;
 use crate::log::retention::hold::{floor, released};
 use crate::log::retention::rules::{Cause, Layout, age_millis, begun};
@@ -47,6 +48,12 @@ pub struct RetentionReport {
     pub segments_by_age: u64,
     /// The consumer that keeps a segment that a rule asks for, if one does.
     pub held_back: Option<HeldBack>,
+    /// What a compaction did, if enough of the log was new for one: see
+    /// [`LogOptions::cleanup`](crate::LogOptions::cleanup).
+    pub compaction: Option<CompactionReport>,
+    /// Why there was none although one was due, as where there is no room for it: it is tried again
+    /// after the next segment, and nothing was lost.
+    pub compaction_error: Option<String>,
 }
 
 /// Whom retention waits for: see [`LogOptions::hold`](crate::LogOptions::hold).
@@ -118,7 +125,8 @@ impl Log {
     /// [`background`](crate::LogOptions::background) when an age is reached; never while a log is
     /// opened. Errors of that are nobody's: it is tried again after the next one. To call it helps
     /// where a log with an age is not appended to: it seals the active segment if that is old
-    /// enough. Without any rule it deletes nothing.
+    /// enough. Without any rule it deletes nothing. Behind that it compacts, if the log is one that
+    /// is compacted and enough of it is new.
     ///
     /// When it returns, the new start survives a power cut, as by [`Log::delete_records`], with the
     /// commits it was decided by. Where nothing is to be deleted, it costs no system call, but for
@@ -164,7 +172,15 @@ impl Inner {
                 rolled => rolled?,
             }
         }
-        self.retain(Ask::Rules, Turn::Waited)
+        let mut report = self.retain(Ask::Rules, Turn::Waited)?;
+        match self.compact_if_due() {
+            Ok(compaction) => report.compaction = compaction,
+            Err(error) if error.kind() == ErrorKind::OutOfSpace => {
+                report.compaction_error = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(report)
     }
 
     fn seal_if_old(&self) -> Result<()> {
@@ -190,7 +206,8 @@ impl Inner {
 
     /// A segment more is sealed. Takes no lock.
     pub(crate) fn retain_after_roll(&self) {
-        if self.policy().retains() {
+        let policy = self.policy();
+        if policy.retains() || policy.cleanup.compacts() {
             self.ask_for_retention();
         }
     }
@@ -217,6 +234,7 @@ impl Inner {
     fn retain_by_itself(&self) {
         if !self.is_closed() {
             let _ = self.retain(Ask::Rules, Turn::IfFree);
+            let _ = self.compact_if_due();
         }
     }
 
@@ -300,6 +318,8 @@ impl Inner {
             segments_by_records: plan.by_records,
             segments_by_age: plan.by_age,
             held_back: plan.held_back,
+            compaction: None,
+            compaction_error: None,
         })
     }
 }
@@ -344,6 +364,7 @@ fn judge(
         *count += 1;
     }
     if ask == Ask::Room
+        && policy.cleanup.deletes()
         && let Some(released) = released(policy, &state.consumers)
     {
         let free = layout.sealed.iter().map(|segment| segment.next);

@@ -20,7 +20,7 @@ use crate::codec::index::{IndexEntries, IndexRule};
 use crate::disk::checkpoint::{self, Checkpoint};
 use crate::disk::names::{self, Part};
 use crate::disk::segment::{Segment, SegmentData};
-use crate::disk::state::{CleanMark, ConsumerState, State};
+use crate::disk::state::{CleanMark, CompactionState, ConsumerState, State};
 use crate::disk::target::Target;
 use crate::disk::walk::{Gaps, Step, Walker};
 use crate::disk::{Env, index_file, note};
@@ -99,6 +99,8 @@ impl Log {
         let inner = &*self.inner;
         inner.check_open()?;
         let target = Target::prepare(&inner.env, dir.as_ref())?;
+        // Files that are merged would be gone from under it.
+        let _files_stay = inner.compacting.files_stay();
         let made = Snapshot::make(inner, &target).and_then(|report| {
             // Closed meanwhile, the directory may have had another writer.
             inner.check_open()?;
@@ -309,6 +311,7 @@ impl Snapshot<'_> {
             samples,
             tails: _,
             consumers,
+            compaction,
         } = state;
         let consumers = consumers.into_iter().map(|consumer| {
             self.report.consumers_moved_back += u64::from(consumer.committed > end);
@@ -335,6 +338,12 @@ impl Snapshot<'_> {
             samples,
             tails: Vec::new(),
             consumers: consumers.collect(),
+            compaction: CompactionState {
+                cleaned: compaction.cleaned.min(end),
+                // The segments were brought by their names in the list, without what is left over.
+                absorbed: None,
+                ..compaction
+            },
         }
     }
 }

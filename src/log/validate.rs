@@ -109,6 +109,24 @@ impl Validate {
     }
 }
 
+/// What is asked of each record before it is appended.
+pub(crate) struct Looks {
+    pub(crate) hook: Option<Validate>,
+    /// The log is compacted: every record needs a key.
+    pub(crate) keyed: bool,
+}
+
+impl Looks {
+    /// Looks at the record of this number in its batch.
+    pub(crate) fn check(&self, record: &NewRecord<'_>, number: u32) -> Result<()> {
+        if self.keyed && record.key.is_none() {
+            let why = "it has none, and the log is compacted; nothing was appended";
+            return Err(Error::refused(number, "key".to_owned(), why));
+        }
+        self.hook.as_ref().map_or(Ok(()), |hook| hook.check(record, number))
+    }
+}
+
 impl PartialEq for Validate {
     fn eq(&self, other: &Validate) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -92,6 +92,8 @@ impl Log {
     pub fn verify(&self) -> Result<VerifyReport> {
         let inner = &*self.inner;
         inner.check_open()?;
+        // Files that are merged would be gone from under it.
+        let _files_stay = inner.compacting.files_stay();
         let Range { start, end } = inner.valid_offsets();
         let report =
             VerifyReport { log_start_offset: start, log_end_offset: end, ..Default::default() };

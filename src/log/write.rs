@@ -16,7 +16,7 @@ use crate::disk::segment::SegmentData;
 use crate::log::clock::{Moment, add_sample};
 use crate::log::options::FlushPolicy;
 use crate::log::stats::Appended;
-use crate::log::validate::Validate;
+use crate::log::validate::Looks;
 use crate::log::{Inner, Log};
 use crate::sys::sync::MutexGuard;
 use crate::sys::sync::atomic::Ordering;
@@ -212,14 +212,14 @@ impl Inner {
         })
     }
 
-    /// Lets the caller's hook look at a record, by its number in the batch.
+    /// Looks at a record, by its number in the batch: the caller's hook, if there is one.
     pub(super) fn validated(
         &self,
-        hook: &Validate,
+        looks: &Looks,
         record: &NewRecord<'_>,
         number: u32,
     ) -> Result<()> {
-        hook.check(record, number).map_err(|error| self.tally.refused(error.at(&self.env.dir)))
+        looks.check(record, number).map_err(|error| self.tally.refused(error.at(&self.env.dir)))
     }
 
     #[cold]

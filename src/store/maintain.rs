@@ -25,13 +25,18 @@ pub struct MaintainReport {
     pub segments_deleted: u64,
     /// Records in them.
     pub records_deleted: u64,
+    /// Logs that were compacted.
+    pub logs_compacted: u64,
+    /// Records that went by that.
+    pub records_compacted: u64,
     /// Logs in which something failed; their next call says what.
     pub logs_failed: u64,
 }
 
 impl Store {
     /// Does what is due in all logs, those that nobody touches too: flushes them, seals segments
-    /// that are old enough, applies retention, closes logs above the bounds, and fills the reserve.
+    /// that are old enough, applies retention and compacts, closes logs above the bounds, and fills
+    /// the reserve.
     ///
     /// To be called now and then, every few seconds, where there is no thread for it
     /// ([`StoreOptions::background`](crate::StoreOptions::background)). Logs that nobody touched
@@ -146,6 +151,13 @@ impl StoreInner {
             Ok(applied) => {
                 report.segments_deleted += applied.segments_deleted;
                 report.records_deleted += applied.records_deleted;
+                if let Some(compaction) = applied.compaction {
+                    report.logs_compacted += 1;
+                    let gone = compaction.records_before.saturating_sub(compaction.records_after);
+                    report.records_compacted += gone;
+                }
+                // For want of room, as a rule: nothing was lost.
+                report.logs_failed += u64::from(applied.compaction_error.is_some());
             }
             Err(_) => report.logs_failed += 1,
         }

@@ -134,6 +134,20 @@ pub(crate) const HAND_OVER_WAIT_MILLIS: u64 = 10_000;
 /// Which logs of a full store lose segments first, unless the options say otherwise.
 pub(crate) const PRIORITY_DEFAULT: u8 = 100;
 
+/// How much of a log may be new before it is compacted, unless the options say otherwise: Kafka's
+/// default, in per cent.
+pub(crate) const DIRTY_PERCENT_DEFAULT: u8 = 50;
+/// How long a tombstone stays, unless the options say otherwise: Kafka's default, a day.
+pub(crate) const DELETE_RETENTION_SECONDS_DEFAULT: u64 = 24 * 3600;
+/// What a compaction's map of keys takes at most, unless the options say otherwise.
+pub(crate) const COMPACTION_MEMORY_BYTES_DEFAULT: usize = 32 << 20;
+/// The least it can do with.
+pub(crate) const COMPACTION_MEMORY_BYTES_MIN: usize = 64 << 10;
+/// Into so many parts of it the time is divided that a tombstone stays, to tell compactions apart.
+pub(crate) const COMPACTION_MOMENTS_A_RETENTION: i64 = 16;
+/// Compactions of which is kept when they were.
+pub(crate) const COMPACTION_MOMENTS_MAX: usize = 40;
+
 /// Hooks that one thread may be in at once: each has appended a record that a hook looks at.
 pub(crate) const HOOKS_INSIDE_MAX: u32 = 8;
 

@@ -107,7 +107,7 @@ const TABLES: [&str; 12] = [
     "[others]",
 ];
 
-const KEYS: [&str; 36] = [
+const KEYS: [&str; 41] = [
     "budget_bytes",
     "reserve_bytes",
     "max_open_logs",
@@ -136,6 +136,11 @@ const KEYS: [&str; 36] = [
     "thin_keep_one_in",
     "compression",
     "compression_level",
+    "cleanup_policy",
+    "delete_retention_ms",
+    "min_cleanable_dirty_percent",
+    "min_compaction_lag_ms",
+    "compaction_memory_bytes",
     "partitions",
     "partitions",
     "partitions",

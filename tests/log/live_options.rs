@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use forebay::{
-    Compression, ErrorKind, FlushPolicy, Hold, Log, LogOptions, Offset, OnFull, Visibility,
+    Compression, ErrorKind, FlushPolicy, Hold, Log, LogOptions, NewRecord, Offset, OnFull,
+    Visibility,
 };
 use serde_json::{Value, json};
 
@@ -47,6 +48,11 @@ fn others() -> Value {
         "thin_keep_one_in": [3, true],
         "compression": [codec().name(), true],
         "compression_level": [9, true],
+        "cleanup_policy": ["compact,delete", true],
+        "delete_retention_ms": [1000, true],
+        "min_cleanable_dirty_percent": [7, true],
+        "min_compaction_lag_ms": [1000, true],
+        "compaction_memory_bytes": [1 << 20, false],
     })
 }
 
@@ -90,7 +96,8 @@ fn every_option_changes_or_is_refused_by_name() {
             let text = error.to_string();
             assert!(text.starts_with(name.as_str()) && text.contains("reopening"), "{text}");
             assert_eq!(log.current_options(), before, "{name}");
-            let offset = log.append(name.as_str()).unwrap();
+            let record = NewRecord::new(name.as_str()).key(name.as_str());
+            let offset = log.append(record).unwrap();
             assert!(log.durable_offset() <= offset, "{name}: the flush policy changed");
         }
         let mirror = log.current_options().mirror_of(log.id());
@@ -118,6 +125,7 @@ fn options_that_cannot_work_change_nothing() {
             ("hold", now.clone().hold(Hold::Each(Vec::new()))),
             ("thin_keep_one_in", now.clone().thin_keep_one_in(1)),
             ("segment_ms", now.clone().segment_age(Duration::ZERO)),
+            ("min_cleanable_dirty_percent", now.clone().min_cleanable_dirty_percent(101)),
             ("flush", now.clone().flush(FlushPolicy::EveryBytes(0))),
             ("flush", now.clone().flush(FlushPolicy::Interval(Duration::ZERO))),
         ];

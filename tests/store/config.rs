@@ -13,7 +13,7 @@ use crate::util::{kind, scratch};
 const SAMPLE: &str = include_str!("../../examples/forebay.toml");
 
 /// A value of each option that differs from its default.
-const LOG_KEYS: [(&str, &str); 23] = [
+const LOG_KEYS: [(&str, &str); 28] = [
     ("segment_bytes", "1_048_576"),
     ("index_interval_bytes", "0x100"),
     ("max_batch_bytes", "65536"),
@@ -37,6 +37,11 @@ const LOG_KEYS: [(&str, &str); 23] = [
     ("thin_keep_one_in", "4294967295"),
     ("compression", "\"none\""),
     ("compression_level", "-7"),
+    ("cleanup_policy", "\"compact,delete\""),
+    ("delete_retention_ms", "3600000"),
+    ("min_cleanable_dirty_percent", "30"),
+    ("min_compaction_lag_ms", "60000"),
+    ("compaction_memory_bytes", "65536"),
 ];
 
 const STORE_KEYS: [(&str, &str); 8] = [
@@ -126,7 +131,12 @@ fn every_key_is_read_as_its_option() {
         .on_full(OnFull::Block(Duration::from_secs(5)))
         .priority(255)
         .thin_keep_one_in(u32::MAX)
-        .compression_level(-7);
+        .compression_level(-7)
+        .cleanup(forebay::Cleanup::Both)
+        .delete_retention(Duration::from_secs(3600))
+        .min_cleanable_dirty_percent(30)
+        .min_compaction_lag(Duration::from_secs(60))
+        .compaction_memory_bytes(64 << 10);
     for name in ["engine.v2", "plain", "any other"] {
         assert_eq!(config.log_options(name), options, "{name}");
     }
@@ -242,6 +252,9 @@ fn values_out_of_bounds_are_told_with_line_table_and_key() {
         ("retention_records", "0"),
         ("hold_lag_records", "0"),
         ("thin_keep_one_in", "1"),
+        ("cleanup_policy", "\"none\""),
+        ("min_cleanable_dirty_percent", "101"),
+        ("compaction_memory_bytes", "65535"),
         ("compression", "\"lzma\""),
         ("compression_level", "23"),
         ("compression_level", "0"),

@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::codec::decode::{RawRecords, resolve};
 use crate::codec::index::{index_bytes, time_bytes};
 use crate::codec::seal::Seal;
 use crate::disk::names::{self, Part};
@@ -40,7 +41,8 @@ use crate::words::offset::Offset;
 /// name, before the log deletes its own.
 ///
 /// A segment that is there already is compared with what is to be stored. A damaged copy is
-/// replaced by a whole one; two whole ones that differ are a
+/// replaced by a whole one. One that was compacted since is there already, with all the records it
+/// had; any other two whole ones that differ are a
 /// [`Conflict`](crate::ErrorKind::Conflict), and the log keeps its own: that is a copied log that
 /// went its own way, and needs an archive of its own.
 ///
@@ -245,7 +247,9 @@ impl ArchiveDir {
             if !is_whole(&there, &env, segment.offsets.end)? {
                 return Ok(false);
             }
-            if is_whole(segment.data, segment.env, segment.offsets.end)? {
+            if is_whole(segment.data, segment.env, segment.offsets.end)?
+                && !holds_all_of(&there, &env, segment)?
+            {
                 let text = "the archive holds another segment of the same log under this name: a \
                             copied log needs an archive of its own";
                 let error = Error::new(ErrorKind::Conflict, text).at(&path);
@@ -422,6 +426,37 @@ fn is_whole(data: &SegmentData, env: &Env, end: Offset) -> Result<bool> {
         }
     }
     Ok(walker.next_offset() == end)
+}
+
+/// Whether a whole archived segment holds every record of one that is to be stored: then that was
+/// compacted since, and nothing of it is missing here. Batches keep their offsets in that.
+fn holds_all_of(there: &SegmentData, there_env: &Env, segment: &SealedSegment<'_>) -> Result<bool> {
+    let base = segment.offsets.start;
+    let (mut old, mut new) =
+        (Walker::new(0, base, Gaps::Refused), Walker::new(0, base, Gaps::Refused));
+    let (mut old_unpacked, mut new_unpacked) = (Vec::new(), Vec::new());
+    while let Step::Batch(kept) = new.next(segment.data, &segment.env.seal)? {
+        if kept.header.count == 0 {
+            continue;
+        }
+        let found = loop {
+            match old.next(there, &there_env.seal)? {
+                Step::Batch(batch) if batch.header.base_offset < kept.header.base_offset => {}
+                Step::Batch(batch) => break batch,
+                Step::End | Step::Damage(_) => return Ok(false),
+            }
+        };
+        let records = RawRecords::of_batch(&found.header, &found.bytes, &mut old_unpacked);
+        let mut records = records.map(|raw| raw.map(|raw| resolve(&found.header, &raw)));
+        for raw in RawRecords::of_batch(&kept.header, &kept.bytes, &mut new_unpacked) {
+            let Ok(raw) = raw else { return Ok(false) };
+            let wanted = resolve(&kept.header, &raw);
+            if !records.any(|record| record.is_ok_and(|record| record == wanted)) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Where the last batch ends, if there is nothing but whole ones from where the index leads, and

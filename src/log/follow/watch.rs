@@ -377,7 +377,10 @@ impl Watch {
         let limit = cut.map_or(end, |slot| end.min(slot.state.cut));
         let only = both.is_some_and(|(old, now)| now.follows(old));
         let mut trusted = only;
-        for seen in self.seen.iter().rev().filter(|seen| seen.next_offset() <= limit) {
+        // What was durable and compacted since stands there with other bytes.
+        let cleaned = now.map_or(Offset::ZERO, |slot| slot.state.compaction.cleaned);
+        let comparable = self.seen.iter().rev().filter(|seen| seen.next_offset() > cleaned);
+        for seen in comparable.filter(|seen| seen.next_offset() <= limit) {
             if self.stands(seen)? {
                 return Ok(if trusted { limit } else { seen.next_offset() });
             }

@@ -116,12 +116,12 @@ impl Layout {
 
 /// When the segment at this offset was begun, by the log clock. Where nobody knows that any more,
 /// when the next one was of which it is known: later, and so it counts for younger (I15).
-pub(super) fn begun(samples: &[ClockSample], base: Offset) -> Option<i64> {
+pub(crate) fn begun(samples: &[ClockSample], base: Offset) -> Option<i64> {
     let at = samples.partition_point(|sample| sample.offset < base);
     samples.get(at).map(|sample| sample.log_clock)
 }
 
-pub(super) fn age_millis(age: Duration) -> i64 {
+pub(crate) fn age_millis(age: Duration) -> i64 {
     // A rest of a millisecond counts as a whole one: never early.
     i64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }

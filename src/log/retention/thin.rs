@@ -114,7 +114,7 @@ impl Inner {
 
     /// Takes the copies of ends in segments below an offset, which is durable, out of the
     /// checkpoint, and syncs that.
-    fn forget_tails_below(&self, offset: Offset) -> Result<()> {
+    pub(crate) fn forget_tails_below(&self, offset: Offset) -> Result<()> {
         self.change_state(|state| {
             let before = state.tails.len();
             state.tails.retain(|tail| tail.base >= offset);
