@@ -2,8 +2,8 @@
 //! checked: the least that anything can do which writes them anew.
 //!
 //! `cargo bench --bench compaction [-- PART-OF-NAME]`. Each row fills a log with 192 MiB of records
-//! whose keys come again, copies its sealed segments (read, CRC-32C of every batch, written, synced)
-//! and compacts it, three times; medians. The goal is a ratio of 0.5.
+//! whose keys come again, copies its sealed segments (read, CRC-32C of every batch, written,
+//! synced) and compacts it, three times; medians. The goal is a ratio of 0.5.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
