@@ -306,6 +306,8 @@ struct Deleter {
   void operator()(forebay_reader* reader) const noexcept { forebay_reader_free(reader); }
   void operator()(forebay_batch* batch) const noexcept { forebay_batch_free(batch); }
   void operator()(forebay_consumer* consumer) const noexcept { forebay_consumer_free(consumer); }
+  void operator()(forebay_linger* linger) const noexcept { forebay_linger_free(linger); }
+  void operator()(forebay_ticket* ticket) const noexcept { forebay_ticket_free(ticket); }
   void operator()(forebay_follower* follower) const noexcept { forebay_follower_free(follower); }
   void operator()(forebay_follow_reader* reader) const noexcept {
     forebay_follow_reader_free(reader);
@@ -570,6 +572,40 @@ class ConsumerOptions {
 
  private:
   forebay_consumer_options raw_{};
+};
+
+/// When a linger appends a batch, and what its tickets wait for.
+class LingerOptions {
+ public:
+  LingerOptions() noexcept {
+    static_cast<void>(forebay_linger_options_init(&raw_, sizeof raw_));
+  }
+
+  /// How long the first record of a batch waits for others: 5 ms unless set; none at all for zero.
+  LingerOptions& linger(std::chrono::milliseconds linger) noexcept {
+    raw_.linger_ms = linger.count() == 0 ? -1 : linger.count();
+    return *this;
+  }
+  /// The size at which a batch is appended: 64 KiB unless set.
+  LingerOptions& batch_bytes(std::uint64_t bytes) noexcept {
+    raw_.batch_bytes = bytes;
+    return *this;
+  }
+  /// The number of records at which a batch is appended: no bound unless set.
+  LingerOptions& batch_records(std::uint64_t records) noexcept {
+    raw_.batch_records = records;
+    return *this;
+  }
+  /// What tickets and flushes wait for: `written` unless set.
+  LingerOptions& acknowledge(Visibility visibility) noexcept {
+    raw_.acknowledge = static_cast<std::uint32_t>(visibility);
+    return *this;
+  }
+
+  const forebay_linger_options& raw() const noexcept FOREBAY_BORROWS { return raw_; }
+
+ private:
+  forebay_linger_options raw_{};
 };
 
 /// A header of a record: borrows its name and its value.
@@ -896,6 +932,61 @@ class Consumer : public detail::Handle<forebay_consumer> {
   using Handle::Handle;
 };
 
+/// Tells the offset of a record that was handed to a linger. Any number of threads may use it at
+/// once.
+class Ticket : public detail::Handle<forebay_ticket> {
+ public:
+  /// Takes over a ticket of forebay.h.
+  static Ticket adopt(forebay_ticket* raw) noexcept { return Ticket(raw); }
+
+  /// Waits until the record is in the log, or durable where the linger's options ask for it.
+  Result<std::int64_t> wait() const {
+    std::int64_t offset = 0;
+    const Status status = forebay_ticket_wait(get(), &offset);
+    return detail::done(status, offset);
+  }
+  /// Waits until the record survives a power cut.
+  Result<std::int64_t> wait_durable() const {
+    std::int64_t offset = 0;
+    const Status status = forebay_ticket_wait_durable(get(), &offset);
+    return detail::done(status, offset);
+  }
+  /// What wait() would say, if it would at once; else FOREBAY_WOULD_BLOCK.
+  Result<std::int64_t> try_wait() const {
+    std::int64_t offset = 0;
+    const Status status = forebay_ticket_try_wait(get(), &offset);
+    return detail::done(status, offset);
+  }
+
+ private:
+  using Handle::Handle;
+};
+
+/// Makes batches of single records that any number of threads append. Its end appends what waits;
+/// what fails then only tickets tell: flush() before it.
+class Linger : public detail::Handle<forebay_linger> {
+ public:
+  /// Takes over a linger of forebay.h.
+  static Linger adopt(forebay_linger* raw) noexcept { return Linger(raw); }
+
+  /// Hands in a record; the ticket tells its offset, and may be dropped.
+  Result<Ticket> append(bytes_view value) const {
+    forebay_ticket* raw = nullptr;
+    const Status status = forebay_linger_append(get(), value.raw(), &raw);
+    return detail::done(status, Ticket::adopt(raw));
+  }
+  Result<Ticket> append(const NewRecord& record) const {
+    forebay_ticket* raw = nullptr;
+    const Status status = forebay_linger_append_record(get(), &record.raw(), &raw);
+    return detail::done(status, Ticket::adopt(raw));
+  }
+  /// Appends what waits; what stood in the way of a batch since the last flush.
+  Result<void> flush() const { return detail::done(forebay_linger_flush(get())); }
+
+ private:
+  using Handle::Handle;
+};
+
 using LogStats = forebay_stats;
 using RecoveryReport = forebay_recovery;
 using RetentionReport = forebay_retention;
@@ -997,6 +1088,12 @@ class Log : public detail::Handle<forebay_log> {
     forebay_reader* raw = nullptr;
     const Status status = forebay_log_reader(get(), from.from(), from.number(), &raw);
     return detail::done(status, Reader::adopt(raw));
+  }
+  /// A way to append that makes batches of single records.
+  Result<Linger> linger(const LingerOptions& options = LingerOptions()) const {
+    forebay_linger* raw = nullptr;
+    const Status status = forebay_log_linger(get(), &options.raw(), &raw);
+    return detail::done(status, Linger::adopt(raw));
   }
   /// Opens the consumer of this name, or creates it.
   Result<Consumer> consumer(bytes_view name,

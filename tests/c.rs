@@ -28,6 +28,8 @@ mod gateway;
 mod header;
 #[path = "c/languages.rs"]
 mod languages;
+#[path = "c/lingers.rs"]
+mod lingers;
 #[path = "c/logs.rs"]
 mod logs;
 #[path = "c/misuse.rs"]

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     FollowReader = 0xf0eb_0c01,
     LogList = 0xf0eb_0d01,
     ConsumerList = 0xf0eb_0e01,
+    Linger = 0xf0eb_0f01,
+    Ticket = 0xf0eb_1001,
 }
 
 /// What is kept of freed handles: reachable, so that leak checkers have nothing to say of it.

@@ -18,6 +18,7 @@ mod follower;
 mod handle;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod linger;
 mod lists;
 mod log;
 #[cfg(not(feature = "replicator"))]
@@ -52,6 +53,7 @@ pub use callback::*;
 pub use consumer::*;
 pub use fail::*;
 pub use follower::*;
+pub use linger::*;
 pub use lists::*;
 pub use log::*;
 pub use options::*;

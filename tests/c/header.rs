@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{env, fs};
 
 /// In the order in which a reader of the header meets them.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     "status",
     "fail",
     "version",
@@ -14,6 +14,7 @@ const FILES: [&str; 19] = [
     "report",
     "record",
     "log",
+    "linger",
     "reader",
     "batch",
     "consumer",

@@ -229,6 +229,33 @@ static void a_consumer_goes_on_where_it_committed() {
   CHECK(fails(late.poll(0ms), FOREBAY_CLOSED) && fails(late.commit(), FOREBAY_CLOSED));
 }
 
+static void single_records_become_batches() {
+  const Log log = must(Log::open(dir("lingers")));
+  std::vector<forebay::Ticket> tickets;
+  {
+    const auto linger = must(log.linger(forebay::LingerOptions()
+                                            .linger(std::chrono::hours(1000))
+                                            .batch_bytes(4096)
+                                            .batch_records(2)
+                                            .acknowledge(Visibility::durable)));
+    for (const char* value : {"21.5 C", "21.6 C", "21.7 C"}) {
+      tickets.push_back(must(linger.append(value)));
+    }
+    CHECK(log.log_end_offset() == 2);
+    CHECK(must(tickets[1].wait()) == 1 && log.durable_offset() == 2);
+    CHECK(fails(tickets[2].try_wait(), FOREBAY_WOULD_BLOCK));
+    must(linger.flush());
+    CHECK(must(tickets[2].try_wait()) == 2);
+    tickets.push_back(must(linger.append(forebay::NewRecord("21.8 C").key("sensor-7"))));
+  }
+  CHECK(must(tickets[3].wait_durable()) == 3);
+  const auto at_once = must(log.linger(
+      forebay::LingerOptions().linger(std::chrono::milliseconds::zero())));
+  CHECK(must(must(at_once.append("now")).try_wait()) == 4);
+  CHECK(fails(log.linger(forebay::LingerOptions().batch_records(1ULL << 40)),
+              FOREBAY_INVALID_ARGUMENT));
+}
+
 static void a_log_is_flushed_waited_for_and_kept_small() {
   auto log = must(Log::open(dir("keep"), Options().segment_bytes(4096).flush_manual()));
   const auto id = must(log.id());
@@ -489,6 +516,7 @@ int main(int argc, char** argv) {
   a_loop_has_every_record_of_a_batch();
   a_record_that_cannot_be_decoded_is_not_committed();
   a_consumer_goes_on_where_it_committed();
+  single_records_become_batches();
   a_log_is_flushed_waited_for_and_kept_small();
   a_log_is_followed_while_it_is_written();
   options_are_what_was_set();

@@ -85,6 +85,8 @@ static void a_handle_is_a_pointer_and_moves() {
   static_assert(!std::is_copy_assignable_v<forebay::Batch>);
   static_assert(std::is_nothrow_move_constructible_v<forebay::Reader>);
   static_assert(std::is_nothrow_move_assignable_v<forebay::Consumer>);
+  static_assert(sizeof(forebay::Ticket) == sizeof(void*));
+  static_assert(!std::is_copy_constructible_v<forebay::Linger>);
   static_assert(!std::is_constructible_v<forebay::Log, forebay_log*>, "adopt() says it aloud");
 }
 
