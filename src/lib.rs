@@ -11,6 +11,8 @@ mod log;
 mod replicator;
 mod store;
 mod sys;
+#[cfg(feature = "typed")]
+mod typed;
 mod words;
 
 pub use consumer::{Consumer, ConsumerInfo, ConsumerOptions};
@@ -56,6 +58,8 @@ pub use store::stats::StoreStats;
 pub use store::{Store, StoreLog, StoreRecovery};
 #[cfg(feature = "simulation")]
 pub use sys::sim as simulation;
+#[cfg(feature = "typed")]
+pub use typed::{Bincode, Codec, CodecError, TypedConsumer, TypedLog, TypedReader, TypedRecord};
 pub use words::compression::Compression;
 pub use words::error::{Error, ErrorKind, Result};
 pub use words::log_id::{LogId, ParseLogIdError};

@@ -37,6 +37,11 @@ pub mod uplink {
     #![doc = include_str!("uplink.md")]
 }
 
+#[cfg(feature = "typed")]
+pub mod typed {
+    #![doc = include_str!("typed.md")]
+}
+
 pub mod c {
     #![doc = include_str!("c.md")]
 }

@@ -11,7 +11,7 @@ const FLOORS: [(&str, usize); 12] = [
     ("log", 4),
     ("consumer", 5),
     ("store", 5),
-    ("typed", 5),
+    ("typed", EDGE),
     ("replicator", EDGE),
     ("ffi", EDGE),
     ("stream", EDGE),
