@@ -53,6 +53,8 @@ pub struct TypedLog<T, C = Bincode> {
     log: Log,
     codec: C,
     key: Option<Arc<KeyOf<T>>>,
+    #[cfg(feature = "encryption")]
+    encryption: Option<crate::Encryption>,
     values: PhantomData<fn(T) -> T>,
 }
 
@@ -69,7 +71,14 @@ impl Log {
     /// This log with values of type `T`, encoded by a codec of the caller's.
     #[must_use]
     pub fn typed_with<T, C: Codec<T>>(&self, codec: C) -> TypedLog<T, C> {
-        TypedLog { log: self.clone(), codec, key: None, values: PhantomData }
+        TypedLog {
+            log: self.clone(),
+            codec,
+            key: None,
+            #[cfg(feature = "encryption")]
+            encryption: None,
+            values: PhantomData,
+        }
     }
 }
 
@@ -81,6 +90,16 @@ impl<T, C: Codec<T>> TypedLog<T, C> {
         key: impl Fn(&T) -> K + Send + Sync + 'static,
     ) -> TypedLog<T, C> {
         self.key = Some(Arc::new(move |value| key(value).into()));
+        self
+    }
+
+    /// Opens values that were sealed by [`LogOptions::encryption`](crate::LogOptions::encryption)
+    /// before they are decoded; those that were not sealed are decoded as they are. What is
+    /// appended is the log's business.
+    #[cfg(feature = "encryption")]
+    #[must_use]
+    pub fn encryption(mut self, encryption: &crate::Encryption) -> TypedLog<T, C> {
+        self.encryption = Some(encryption.clone());
         self
     }
 
@@ -147,13 +166,22 @@ impl<T, C: Codec<T>> TypedLog<T, C> {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) with the record's offset and the name of `T` for bytes that
     /// are no such value. The batch is as it was written, or reading it had failed: another type,
-    /// or another version of it, was appended there.
+    /// or another version of it, was appended there. With an encryption, what keeps a value closed.
     pub fn decode(&self, record: &Record<'_>) -> Result<Option<T>> {
         if record.is_tombstone() {
             return Ok(None);
         }
         let offset = record.offset();
-        self.codec.decode(record.value()).map(Some).map_err(|error| {
+        #[cfg(feature = "encryption")]
+        let opened = match &self.encryption {
+            Some(keys) if crate::Encryption::is_encrypted(record) => Some(keys.open(record)?),
+            _ => None,
+        };
+        #[cfg(feature = "encryption")]
+        let value = opened.as_deref().unwrap_or(record.value());
+        #[cfg(not(feature = "encryption"))]
+        let value = record.value();
+        self.codec.decode(value).map(Some).map_err(|error| {
             let text = format!("the value is no {}: {error}", type_name::<T>());
             Error::new(ErrorKind::Corrupt, one_line(&text))
                 .at(self.log.dir())
@@ -176,8 +204,14 @@ fn one_line(text: &str) -> String {
 
 impl<T, C: Clone> Clone for TypedLog<T, C> {
     fn clone(&self) -> TypedLog<T, C> {
-        let TypedLog { log, codec, key, values } = self;
-        TypedLog { log: log.clone(), codec: codec.clone(), key: key.clone(), values: *values }
+        TypedLog {
+            log: self.log.clone(),
+            codec: self.codec.clone(),
+            key: self.key.clone(),
+            #[cfg(feature = "encryption")]
+            encryption: self.encryption.clone(),
+            values: self.values,
+        }
     }
 }
 

@@ -116,6 +116,29 @@ fn batches_are_compressed_by_the_codec_of_the_log() {
     }
 }
 
+/// Values are sealed before they wait, each with its own nonce.
+#[test]
+#[cfg(feature = "encryption")]
+fn values_are_encrypted_when_they_are_handed_in() {
+    for (mode, ground) in ways() {
+        let place = ground.place();
+        let keys = forebay::Encryption::new(7, |number| (number == 7).then_some([9; 32])).unwrap();
+        let log = manual(mode).encryption(&keys).open_in(&place).unwrap();
+        let linger = counting(&log, 3);
+        let tickets: Vec<_> = (0..6).map(|_| linger.append("21.5 C").unwrap()).collect();
+        assert_eq!(offsets(&tickets), [0, 1, 2, 3, 4, 5]);
+        let mut sealed = std::collections::BTreeSet::new();
+        for batch in log.reader(forebay::OffsetSpec::Earliest).unwrap() {
+            for record in batch.unwrap().records() {
+                let record = record.unwrap();
+                sealed.insert(record.value().to_vec());
+                assert_eq!(&*keys.open(&record).unwrap(), b"21.5 C", "{mode:?}");
+            }
+        }
+        assert!(sealed.len() == 6 && !sealed.contains(&b"21.5 C"[..]));
+    }
+}
+
 /// Ticks before and after each append: whoever returned before another began lies before it.
 #[test]
 fn what_returned_before_another_began_lies_before_it() {

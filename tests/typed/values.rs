@@ -181,6 +181,29 @@ fn a_value_that_does_not_decode_is_named_and_passed_over() {
     }
 }
 
+/// Sealed values are opened before they are decoded; without the keys each is an error.
+#[test]
+#[cfg(feature = "encryption")]
+fn sealed_values_are_opened_before_they_are_decoded() {
+    for (mode, ground) in ways() {
+        let place = ground.place();
+        let keys = forebay::Encryption::new(7, |number| (number == 7).then_some([9; 32])).unwrap();
+        let log = manual(mode).open_in(&place).unwrap();
+        log.typed::<Reading>().append(&reading(0)).unwrap();
+        log.close().unwrap();
+        let log = manual(mode).encryption(&keys).open_in(&place).unwrap();
+        let closed = log.typed::<Reading>();
+        closed.append_batch([reading(1), reading(2)]).unwrap();
+        let opens = log.typed::<Reading>().encryption(&keys);
+        let read = opens.clone().reader(OffsetSpec::Earliest).unwrap();
+        let values: Vec<_> = read.map(|record| record.unwrap().into_value().unwrap()).collect();
+        assert_eq!(values, [reading(0), reading(1), reading(2)], "{mode:?}");
+        let read = closed.reader(OffsetSpec::Earliest).unwrap();
+        let good: Vec<_> = read.map(|record| record.is_ok()).collect();
+        assert_eq!(good, [true, false, false]);
+    }
+}
+
 /// I11: a length that is a lie is an error, before anything of that size is allocated.
 #[test]
 fn a_length_that_is_a_lie_is_refused() {
