@@ -46,6 +46,10 @@ pub mod c {
     #![doc = include_str!("c.md")]
 }
 
+pub mod smaller {
+    #![doc = include_str!("smaller.md")]
+}
+
 pub mod performance {
     #![doc = include_str!("performance.md")]
 }
