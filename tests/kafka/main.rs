@@ -48,6 +48,7 @@
 )]
 
 mod bad;
+mod compacted;
 mod copies;
 mod fake;
 mod fake_tests;

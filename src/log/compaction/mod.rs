@@ -208,6 +208,14 @@ impl Log {
     }
 }
 
+#[cfg(feature = "kafka")]
+impl Log {
+    /// Whether records go because their key has a newer one.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.inner.policy().cleanup.compacts()
+    }
+}
+
 impl Inner {
     /// Compacts if enough of the log is new; `None` if not, or if somebody else does.
     pub(crate) fn compact_if_due(&self) -> Result<Option<CompactionReport>> {

@@ -51,7 +51,9 @@ impl Link {
     fn begin_behind_gap(&mut self, to: Offset, with: &mut With<'_, '_>) -> Result<bool> {
         // In the place of a marker nothing is missing that was not counted.
         let missing = to - self.next - i64::from(self.marker_is_due());
-        with.memory.count_gap(missing.unsigned_abs());
+        if !with.source.log().is_compacted() {
+            with.memory.count_gap(missing.unsigned_abs());
+        }
         let marked = with.marks_gaps();
         self.begin_epoch(self.next, Offset::new(to.get() - i64::from(marked)), marked, with)?;
         Ok(marked)

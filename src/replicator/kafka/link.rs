@@ -19,7 +19,9 @@ use super::identity::Identity;
 use super::network::Network;
 use super::preflight::Forgetting;
 use super::settings::Settings;
-use crate::{Compression, Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result};
+use crate::{
+    Compression, Error, ErrorKind, NewRecord, Offset, ProducerStamp, RecordBatch, Result, Timestamp,
+};
 
 /// What a broker keeps of a producer's last batches: more must not be on their way.
 const WINDOW: usize = 5;
@@ -89,7 +91,8 @@ impl Default for Memory {
 impl With<'_, '_> {
     /// Whether gaps are marked in the topic.
     pub(super) fn marks_gaps(&self) -> bool {
-        self.settings.mark_gaps && !self.memory.unmarked
+        // What compaction took is superseded, not lost: nobody has to be told.
+        self.settings.mark_gaps && !self.memory.unmarked && !self.source.log().is_compacted()
     }
 
     /// What is durable and not known to be acknowledged may stand upstream, and nobody can tell: it
@@ -164,6 +167,10 @@ pub(super) struct Link {
     in_flight: VecDeque<Flight>,
     pending: Vec<RecordBatch>,
     pending_bytes: usize,
+    /// Up to which offset it is to be sent.
+    pending_until: Offset,
+    /// The last record that was sent of a batch, and that batch's end: no record lies between.
+    emptied: Option<Range<Offset>>,
 }
 
 impl Link {
@@ -182,6 +189,8 @@ impl Link {
             in_flight: VecDeque::new(),
             pending: Vec::new(),
             pending_bytes: 0,
+            pending_until: Offset::ZERO,
+            emptied: None,
         }
     }
 
@@ -202,7 +211,11 @@ impl Link {
     /// Takes the next batch. It is sent at once if it is large; small ones wait for others, until
     /// [`Link::flush`].
     pub(super) fn send(&mut self, batch: &RecordBatch, with: &mut With<'_, '_>) -> Result<()> {
-        let begins = self.pending.last().map_or(self.next, RecordBatch::next_offset);
+        let offsets = (batch.next_offset() - batch.base_offset()).unsigned_abs();
+        if offsets != batch.len() as u64 {
+            return self.send_runs(batch, with);
+        }
+        let begins = if self.pending.is_empty() { self.next } else { self.pending_until };
         if batch.base_offset() > begins || self.marker_is_due() {
             self.flush(with)?;
             // Deletion may have ended within the batch.
@@ -224,12 +237,51 @@ impl Link {
         if alone {
             self.flush(with)?;
         }
-        self.pending.push(batch.clone());
-        self.pending_bytes += stored;
+        self.wait_for_more(batch, batch.next_offset());
         if alone || self.pending_bytes >= with.settings.merge_bytes {
             self.flush(with)?;
         }
         Ok(())
+    }
+
+    /// Takes a batch in which compaction has left gaps: each run of records is sent for itself, for
+    /// the sequence is arithmetic on the offset, and begins anew behind a gap.
+    fn send_runs(&mut self, batch: &RecordBatch, with: &mut With<'_, '_>) -> Result<()> {
+        self.flush(with)?;
+        for (run, time) in runs_of(batch)? {
+            if run.end <= self.next {
+                continue;
+            }
+            if run.start > self.next || self.marker_is_due() {
+                match self.marker_is_due() && run.start <= self.next {
+                    true => self.put_marker(Some(time), with)?,
+                    false => self.pass_gap(run.start, Some(time), with)?,
+                }
+            }
+            self.wait_for_more(batch, run.end);
+            self.flush(with)?;
+        }
+        // What is asked for is that all of the batch is accounted for.
+        self.emptied = (self.next < batch.next_offset()).then(|| self.next..batch.next_offset());
+        self.account_for_emptied();
+        Ok(())
+    }
+
+    fn wait_for_more(&mut self, batch: &RecordBatch, until: Offset) {
+        self.pending.push(batch.clone());
+        self.pending_bytes += batch.as_bytes().len();
+        self.pending_until = until;
+    }
+
+    /// Behind a batch's last record there may be offsets without one: they are acknowledged with
+    /// it.
+    fn account_for_emptied(&mut self) {
+        if let Some(emptied) = &self.emptied
+            && (self.acknowledged >= emptied.start || self.in_flight.is_empty())
+        {
+            self.acknowledged = self.acknowledged.max(emptied.end);
+            self.emptied = None;
+        }
     }
 
     /// Whether the topic takes a batch of so many bytes, as far as is known.
@@ -255,8 +307,7 @@ impl Link {
     pub(super) fn flush(&mut self, with: &mut With<'_, '_>) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        let Some(last) = pending.last() else { return Ok(()) };
-        let end = last.next_offset();
+        let end = if pending.is_empty() { self.next } else { self.pending_until };
         while self.next < end {
             let until = self.until(&pending, end, with);
             let window = self.window(&pending, with);
@@ -405,6 +456,7 @@ impl Link {
     /// Everything below is stored, on all replicas that have to have it.
     pub(super) fn acknowledge(&mut self, below: Offset, with: &mut With<'_, '_>) {
         self.acknowledged = self.acknowledged.max(below);
+        self.account_for_emptied();
         self.identity.acknowledged(below);
         let memory = &mut *with.memory;
         (memory.refused, memory.unexplained) = (None, None);
@@ -507,6 +559,21 @@ impl Link {
         let anchor = Offset::new(offset.get() + i64::from(!marked));
         self.begin_epoch(offset, anchor, marked, with)
     }
+}
+
+/// The runs of records that follow one another, from where the reader began, each with the time of
+/// its first one.
+fn runs_of(batch: &RecordBatch) -> Result<Vec<(Range<Offset>, Timestamp)>> {
+    let mut runs: Vec<(Range<Offset>, Timestamp)> = Vec::new();
+    for record in batch.records() {
+        let record = record?;
+        let next = Offset::new(record.offset().get() + 1);
+        match runs.last_mut() {
+            Some((run, _)) if run.end == record.offset() => run.end = next,
+            _ => runs.push((record.offset()..next, record.timestamp())),
+        }
+    }
+    Ok(runs)
 }
 
 /// Counts how often something came about the same offset.
