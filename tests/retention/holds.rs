@@ -336,3 +336,33 @@ fn no_stop_of_any_workload_takes_what_is_held_or_was_flushed() {
         }
     }
 }
+
+/// The same with compressed batches, a codec each: what a cut leaves is read, or was never durable.
+#[test]
+#[cfg(feature = "simulation")]
+fn no_stop_takes_what_is_compressed_and_was_flushed() {
+    use crate::cuts::{Op, World, profiles};
+    use forebay::Compression;
+
+    let workload = [
+        Op::Append(70),
+        Op::Commit(9),
+        Op::Flush,
+        Op::Append(40),
+        Op::Power(5),
+        Op::Append(60),
+        Op::Kill,
+        Op::Append(30),
+        Op::Flush,
+        Op::Close,
+        Op::Append(20),
+    ];
+    let all = [Compression::Lz4, Compression::Zstd, Compression::Snappy, Compression::Gzip];
+    let built_in: Vec<_> = all.into_iter().filter(|codec| codec.is_built_in()).collect();
+    for ((profile, mode), codec) in profiles().into_iter().zip(built_in.into_iter().cycle()) {
+        let options = eager(mode).hold(Hold::Everyone).compression(codec);
+        let mut world = World::new(profile, options, 0);
+        world.run(&workload);
+        assert!(world.looked() > 100, "{codec:?}: {} states", world.looked());
+    }
+}
