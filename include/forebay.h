@@ -29,7 +29,8 @@
  *             forebay_replicator_next_notice.
  * A gateway   sets budget_bytes, so that the disk is never full; hold to FOREBAY_HOLD_EVERYONE, so
  *             that retention waits for what was not shipped; and on_full, for a link that is away
- *             for longer than the budget lasts.
+ *             for longer than the budget lasts. It starts the replicator before the first append:
+ *             only a consumer that exists holds.
  *
  * Store and forward, for a device that fills up while the link is away: nothing is deleted that was
  * not shipped, and readings are refused (FOREBAY_OUT_OF_SPACE) rather than lost unseen.
@@ -41,8 +42,10 @@
  *   forebay_log_open(dir, &options, &log);
  *   forebay_upstream_kafka_new(forebay_str("broker:9092"), forebay_str("telemetry"), &upstream);
  *   forebay_replicator_start(log, forebay_str("uplink"), upstream, NULL, &replicator);
+ *   ... and only now what appends: a consumer that does not exist yet holds nothing.
  *
- * with each status looked at: examples/c/gateway.c is the whole of it.
+ * To end: forebay_replicator_stop_within, then forebay_log_close or forebay_store_close, which do
+ * not wait for a link. With each status looked at: examples/c/gateway.c is the whole of it.
  *
  * Link the shared library, or the static one, on Linux, by
  *   cc app.c libforebay.a -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc -Wl,--gc-sections
@@ -66,12 +69,16 @@
  *             No thread of the library's own runs unless options say so (background) or
  *             forebay_replicator_start is called.
  * Blocking    What a function may block for is said with it. Nothing blocks for the network but
- *             forebay_turns_turn and forebay_replicator_stop and _free.
+ *             forebay_turns_turn and forebay_replicator_stop, _stop_within and _free.
  * fork        The child must not use what the parent opened, but may open logs of its own; exec is
  *             fine.
  * Signals     No function may be called in a signal handler, unless it says so. The library
  *             installs none, and its sockets raise no SIGPIPE. Signals do not end a wait; its
  *             threads block none: block yours before opening, where one thread is to get them.
+ * Names       forebay_status is what functions return, forebay_progress what
+ *             forebay_replicator_status fills in. FOREBAY_LOG_ERROR, _WARNING and _INFO are levels
+ *             of forebay_log_callback, for the library's own text; forebay_log_info is a log of a
+ *             store. forebay_stats is of a log, forebay_store_totals of a store.
  * Defaults    Stand last in a field's text, behind a semicolon; zero asks for them.
  * Structs     Options begin with their size, set by their init function; reports take sizeof. So
  *             old programs work with new libraries, and new ones with old libraries as long as they
@@ -96,7 +103,8 @@
 #define FOREBAY_VERSION_NUMBER \
   (FOREBAY_VERSION_MAJOR * 1000000 + FOREBAY_VERSION_MINOR * 1000 + FOREBAY_VERSION_PATCH)
 
-/* Define it as nothing before to have no warning where a status is left aside. */
+/* Warns where a status is left aside; gcc does so behind a (void) too: keep it in a variable, call
+ * the _free of a type that has a _close or _stop, or define this as nothing before. */
 #ifndef FOREBAY_NODISCARD
 #if defined(__cplusplus) && __cplusplus >= 201703L
 #define FOREBAY_NODISCARD [[nodiscard]]
@@ -108,7 +116,8 @@
 #endif
 
 /**
- * Something failed that no status can tell of: a free that could not store what it had to.
+ * A level of forebay_log_callback, as the next two: something failed that no status can tell of,
+ * as a free that could not store what it had to.
  */
 #define FOREBAY_LOG_ERROR 1
 
@@ -118,7 +127,7 @@
 #define FOREBAY_LOG_WARNING 2
 
 /**
- * Something worth to know: a log was opened after an unclean stop.
+ * Something worth to know: a log was opened after an unclean stop. forebay_log_info is no level.
  */
 #define FOREBAY_LOG_INFO 3
 
@@ -191,35 +200,41 @@
 /**
  * Which consumers keep retention from deleting what they have not committed: none. The default,
  * with which retention deletes what was not shipped yet. A replicator is a consumer, by the name
- * it was started under. Where there is a hold, a log that is full gives up whole segments that
- * those consumers have committed, without any retention option.
+ * it was started under. A consumer holds from the moment it is created: what is appended before is
+ * held by no name, however it is spelt. Create it (forebay_log_consumer, which may be freed at
+ * once), or start the replicator, before the first append, and on a new log only. Where there is a
+ * hold, a log that is full gives up whole segments that those consumers have committed, without
+ * any retention option.
  */
 #define FOREBAY_HOLD_NOBODY 0
 
 /**
- * Every consumer and replicator that the log knows; nothing is held before there is one.
+ * Every consumer and replicator that the log has; nothing is held before there is one.
  */
 #define FOREBAY_HOLD_EVERYONE 1
 
 /**
- * Each of hold_consumers: what all of them have committed is free to go.
+ * Each of hold_consumers that exists: what all of these have committed is free to go.
  */
 #define FOREBAY_HOLD_EACH 2
 
 /**
- * Any of hold_consumers: what one of them has committed is free to go.
+ * Any of hold_consumers that exist: what one of these has committed is free to go.
  */
 #define FOREBAY_HOLD_ANY 3
 
 /**
- * What an append does when the budget or the disk is full: it is refused with
- * FOREBAY_OUT_OF_SPACE, and works again once there is room: retention has made some, or the
- * consumers of `hold` have committed a segment. With neither it stays full. The default.
+ * What an append does when the budget or the disk is full, the log's own or that of its store: it
+ * is refused with FOREBAY_OUT_OF_SPACE, and works again once there is room: retention has made
+ * some, or the consumers of `hold` have committed a segment. With neither it stays full. The
+ * default.
  */
 #define FOREBAY_ON_FULL_REJECT 0
 
 /**
- * Deletes the oldest segment, whoever has not read it, and counts what was dropped.
+ * Deletes the oldest segment, whoever has not read it, and counts what was dropped: of this log
+ * where its own budget is short; of those of the store's logs that have this value, the lowest
+ * `priority` first, where the store's or the disk is.
  */
 #define FOREBAY_ON_FULL_DROP_OLDEST 1
 
@@ -227,6 +242,33 @@
  * Waits up to on_full_block_ms for room, and is refused then.
  */
 #define FOREBAY_ON_FULL_BLOCK 2
+
+/**
+ * How the records of a batch are compressed, by Kafka's numbers of the codecs. Whoever reads such
+ * a batch needs its codec built in (forebay_has_feature); a replicator ships it without. Not at
+ * all: the default.
+ */
+#define FOREBAY_COMPRESSION_NONE 0
+
+/**
+ * With "gzip".
+ */
+#define FOREBAY_COMPRESSION_GZIP 1
+
+/**
+ * With "snappy".
+ */
+#define FOREBAY_COMPRESSION_SNAPPY 2
+
+/**
+ * With "lz4": the fastest.
+ */
+#define FOREBAY_COMPRESSION_LZ4 3
+
+/**
+ * With "zstd": the smallest. Brokers before 2.1 do not know it.
+ */
+#define FOREBAY_COMPRESSION_ZSTD 4
 
 /**
  * In the flags of a record: it has a key and no value, and deletes that key where a log is
@@ -307,8 +349,8 @@
 
 /**
  * The link could not be opened, or broke: `text` and `status`. It is tried again for ever, and
- * nothing is lost meanwhile, whatever the status; FOREBAY_CONFLICT and FOREBAY_UPSTREAM_REJECTED
- * go on failing until a person does what the text says. The same again in a row is not told again,
+ * nothing is lost meanwhile, whatever the status; all but FOREBAY_UPSTREAM go on failing until a
+ * person does what the text says. The same again in a row is not told again,
  * unless the link was open in between, as with an upstream that is full.
  */
 #define FOREBAY_NOTICE_FAILED 2
@@ -552,7 +594,8 @@ typedef struct forebay_replicator forebay_replicator;
 /**
  * Many named logs in one directory: one lock, one budget of disk, of files and of memory, one
  * flush for all of them. Logs are opened as they are used and closed again when too many are open.
- * Any number of threads may use it at once, for anything but forebay_store_close.
+ * Any number of threads may use it at once, for anything but forebay_store_close and
+ * forebay_store_free.
  */
 typedef struct forebay_store forebay_store;
 
@@ -576,7 +619,8 @@ typedef struct forebay_turns forebay_turns;
 typedef struct forebay_upstream forebay_upstream;
 
 /**
- * Takes one line of UTF-8, valid during the call. Called on the thread that made the call that has
+ * Of the library, for its own text, not of a forebay_log. Takes one line of UTF-8, valid during
+ * the call. Called on the thread that made the call that has
  * something to say. It may call forebay; what that has to say is not told. Neither an exception
  * nor longjmp may leave it.
  */
@@ -680,9 +724,9 @@ typedef struct {
   int64_t on_full_block_ms;
   /**
    * Names of consumers, UTF-8, with commas between them, for FOREBAY_HOLD_EACH and
-   * FOREBAY_HOLD_ANY. One that never comes holds everything with FOREBAY_HOLD_EACH: mind the
-   * spelling. One that no consumer can have is refused. Not kept after the call that the options
-   * are passed to.
+   * FOREBAY_HOLD_ANY. One that does not exist holds nothing until it is created: mind the
+   * spelling, and create it before the first append. One that no consumer can have is refused,
+   * and so are no names. Not kept after the call that the options are passed to.
    */
   forebay_bytes hold_consumers;
   /**
@@ -716,7 +760,9 @@ typedef struct {
    */
   uint32_t background;
   /**
-   * In a store that is full, logs of a lower priority give up records first: 1 to 255; 0: 128.
+   * In a store that is full, of the logs with FOREBAY_ON_FULL_DROP_OLDEST those of a lower
+   * priority give up records first, and none of a higher one than the log's that needs room: 1
+   * to 255; 0: 128. No log with another on_full gives up any.
    */
   uint32_t priority;
   /**
@@ -728,6 +774,15 @@ typedef struct {
    * 0.
    */
   uint32_t reserved;
+  /**
+   * What each batch is compressed by, on the device and on the way to a broker: one of
+   * FOREBAY_COMPRESSION_... Small batches gain little: forebay_log_append_batch.
+   */
+  uint32_t compression;
+  /**
+   * How hard `compression` tries: gzip 1 to 9, 6; zstd -131072 to 22, 3. The others have none.
+   */
+  int32_t compression_level;
 } forebay_options;
 
 /**
@@ -868,7 +923,8 @@ typedef struct {
 } forebay_verification;
 
 /**
- * What a log is and has done since it was opened: forebay_log_stats.
+ * What a log is and has done since it was opened: forebay_log_stats. forebay_store_totals is of a
+ * store.
  */
 typedef struct {
   /**
@@ -991,7 +1047,9 @@ typedef struct {
 } forebay_stats;
 
 /**
- * What opening a log found: forebay_log_recovery.
+ * What opening a log found: forebay_log_recovery. With `created` the rest means nothing; with
+ * neither `created`, `clean` nor `cache_kept` the machine went down: a power cut, or a reboot
+ * without forebay_log_close.
  */
 typedef struct {
   /**
@@ -1162,7 +1220,7 @@ typedef struct {
    */
   int64_t committed;
   /**
-   * How many records it has not committed.
+   * How many offsets it has not committed, those of records dropped since included.
    */
   uint64_t lag;
   /**
@@ -1199,7 +1257,8 @@ typedef struct {
    */
   uint32_t background;
   /**
-   * The most bytes of disk that all files take together; no bound. Never exceeded.
+   * The most bytes of disk that all files take together; no bound. Never exceeded. At least two
+   * segments and reserve_bytes. What an append does that finds it used up is its log's on_full.
    */
   uint64_t budget_bytes;
   /**
@@ -1237,7 +1296,8 @@ typedef struct {
 } forebay_store_options;
 
 /**
- * What a store is and has done since it was created: forebay_store_stats.
+ * What a store is and has done since it was created: forebay_store_stats. forebay_stats is of one
+ * log.
  */
 typedef struct {
   /**
@@ -1304,7 +1364,7 @@ typedef struct {
 } forebay_store_totals;
 
 /**
- * A log of a store: forebay_log_list_get, forebay_store_log_info.
+ * A log of a store: forebay_log_list_get, forebay_store_log_info. No level: FOREBAY_LOG_INFO is.
  */
 typedef struct {
   /**
@@ -1383,7 +1443,7 @@ typedef int32_t (*forebay_token_callback)(void *context,
 
 /**
  * How far a replicator has come, and what it is doing: forebay_replicator_status,
- * forebay_turns_status.
+ * forebay_turns_status. No forebay_status, which is what functions return.
  */
 typedef struct {
   /**
@@ -1399,11 +1459,11 @@ typedef struct {
    */
   int64_t committed;
   /**
-   * Records of the log above it.
+   * Offsets of the log from there on, also of records that were deleted or dropped since.
    */
   uint64_t lag_records;
   /**
-   * About how many bytes they take.
+   * About how many bytes they take, or would take.
    */
   uint64_t lag_bytes;
   /**
@@ -1483,15 +1543,24 @@ typedef struct {
    */
   uint32_t delivery;
   /**
-   * The kind of the last error, as a status; FOREBAY_OK if there was none. FOREBAY_CONFLICT and
-   * FOREBAY_UPSTREAM_REJECTED want a person, FOREBAY_UPSTREAM does not.
+   * The kind of the last error, as a status; FOREBAY_OK if there was none. FOREBAY_UPSTREAM goes
+   * by itself; FOREBAY_CONFLICT, FOREBAY_UPSTREAM_REJECTED and any other want a person.
    */
   int32_t last_error_status;
   /**
    * The last error, with what to do about it; NUL-terminated, empty if there was none, cut short
-   * if it is longer.
+   * if it is longer. It stays, with its kind, when the link is up again, and does not say when
+   * it was: show it while `link` is not FOREBAY_LINK_CONNECTED.
    */
   char last_error[512];
+  /**
+   * Batches sent as they are stored, compressed ones as they are compressed.
+   */
+  uint64_t sent_as_stored;
+  /**
+   * Batches encoded anew before they were sent: small ones put together, large ones split.
+   */
+  uint64_t sent_encoded;
 } forebay_progress;
 
 /**
@@ -1516,8 +1585,8 @@ typedef struct {
    */
   int64_t offset;
   /**
-   * The kind of an error: FOREBAY_CONFLICT and FOREBAY_UPSTREAM_REJECTED want a person,
-   * FOREBAY_UPSTREAM does not.
+   * The kind of an error: FOREBAY_UPSTREAM goes by itself; FOREBAY_CONFLICT,
+   * FOREBAY_UPSTREAM_REJECTED and any other want a person.
    */
   int32_t status;
   /**
@@ -1572,9 +1641,10 @@ uint32_t forebay_version_number(void);
 
 /**
  * Whether something was built in: "replicator" (shipping to another log), "kafka" (shipping to
- * Kafka, TLS and logins included), "toml" (configuration files). Every function is there in every
- * build; what is not built in returns FOREBAY_UNSUPPORTED. false for NULL and names it does not
- * know. Any thread.
+ * Kafka, TLS and logins included), "toml" (configuration files), "gzip", "snappy", "lz4", "zstd"
+ * (compression); "encryption" and "typed", which only Rust can use. Every function is there in
+ * every build; what is not built in returns FOREBAY_UNSUPPORTED. false for NULL and names it does
+ * not know. Any thread.
  */
 bool forebay_has_feature(const char *name);
 
@@ -1602,10 +1672,15 @@ forebay_status forebay_options_init(forebay_options *options, size_t size);
  * flush: every_append, manual, interval_ms=N, every_bytes=N;
  * io_mode: auto, mapped, positioned; recovery: auto, full; media: auto, power_safe,
  * torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
- * background: true, false; hold_consumers: names with commas between them, which has to stay
+ * background: true, false; compression, or compression.type as Kafka has it: none, gzip, snappy,
+ * lz4, zstd; hold_consumers: names with commas between them, which has to stay
  * valid until the options were used. Other options stay as they are, all of them if this fails.
- * Numbers are decimal, without a unit; -1 where the default is no bound says that. What a number
- * may be is checked when the options are used.
+ * Numbers are decimal, without a unit; -1 where the default is no bound says that. Spaces around a
+ * value or a name of hold_consumers are no part of it. What a number may be is checked when the
+ * options are used. Each name sets its field alone: flush_interval_ms, flush_bytes,
+ * on_full_block_ms and hold_consumers do nothing without the `flush`, `on_full` or `hold` that
+ * they are for, nor torn_bytes without `media`, nor compression_level without `compression`;
+ * interval_ms=N, every_bytes=N and block_ms=N set both.
  * Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
  * cannot have this value.
  */
@@ -1621,7 +1696,8 @@ forebay_status forebay_options_set(forebay_options *options,
  * Blocks for reading what was written since the last flush of an unclean stop.
  * FOREBAY_LOCKED if it is open already: one process writes a log, others follow it by
  * forebay_follower_open; FOREBAY_INVALID_ARGUMENT if an option cannot work; FOREBAY_READ_ONLY,
- * FOREBAY_OUT_OF_SPACE, FOREBAY_IO; FOREBAY_UNSUPPORTED_FORMAT.
+ * FOREBAY_OUT_OF_SPACE, FOREBAY_IO; FOREBAY_UNSUPPORTED_FORMAT; FOREBAY_UNSUPPORTED for a codec
+ * that is not built in.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_log_open(forebay_bytes dir,
@@ -1632,7 +1708,7 @@ forebay_status forebay_log_open(forebay_bytes dir,
  * Stores everything durably, closes the log and frees the handle, whatever it returns: a status
  * other than FOREBAY_OK says that the last records may not be durable. Readers and consumers get
  * FOREBAY_CLOSED from then on and are still to be freed; batches stay valid. A replicator of the
- * log ends. NULL is nothing to do. No other call on this handle may run.
+ * log ends, without being waited for. NULL is nothing to do. No other call on this handle may run.
  * Blocks for a device sync. FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
@@ -1660,7 +1736,8 @@ forebay_status forebay_log_id(const forebay_log *log, uint8_t (*id_out)[16]);
  * may be NULL. The record survives the death of the process at once, and a power cut once it is
  * flushed, which the flush policy sees to. Mapped, that is one copy and no system call.
  * Blocks as the flush policy says, and while the log is full with FOREBAY_ON_FULL_BLOCK.
- * FOREBAY_OUT_OF_SPACE: nothing was appended; free some and call again. FOREBAY_RECORD_TOO_LARGE,
+ * FOREBAY_OUT_OF_SPACE: nothing was appended; free some and call again, or have the consumers of
+ * `hold` commit: forebay_log_consumers says how far each has come. FOREBAY_RECORD_TOO_LARGE,
  * FOREBAY_POISONED, FOREBAY_CLOSED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
@@ -1676,7 +1753,9 @@ forebay_status forebay_log_append_record(const forebay_log *log,
 
 /**
  * Appends `count` records as one batch, all of them or none, and says the first one's offset; the
- * others follow it. `base_offset_out` may be NULL. Cheaper by far than one at a time.
+ * others follow it. `base_offset_out` may be NULL. Cheaper by far than one at a time, on the
+ * device and on a link, and what compression works on: batches of several calls are not put
+ * together.
  * No record, no batch: then it says where the log ends. As forebay_log_append.
  */
 FOREBAY_NODISCARD
@@ -1684,6 +1763,19 @@ forebay_status forebay_log_append_batch(const forebay_log *log,
                                         const forebay_new_record *records,
                                         size_t count,
                                         int64_t *base_offset_out);
+
+/**
+ * As forebay_log_append_batch, with a compression of its own for this batch: one of
+ * FOREBAY_COMPRESSION_..., such as none for what is compressed already. The level is that of the
+ * options where the codec is theirs, else the codec's own. A batch that would not become smaller
+ * is stored plain. FOREBAY_UNSUPPORTED for a codec that is not built in: nothing was appended.
+ */
+FOREBAY_NODISCARD
+forebay_status forebay_log_append_batch_compressed(const forebay_log *log,
+                                                   uint32_t compression,
+                                                   const forebay_new_record *records,
+                                                   size_t count,
+                                                   int64_t *base_offset_out);
 
 /**
  * As forebay_log_append_batch, if the first record gets the offset `expected`; else nothing is
@@ -1698,9 +1790,9 @@ forebay_status forebay_log_append_batch_at(const forebay_log *log,
 
 /**
  * Changes the options of an open log: flush policy, retention, hold, budget, what to do when it is
- * full, priority. The others have to be what they are. All or none are changed.
+ * full, priority, compression. The others have to be what they are. All or none are changed.
  * Does not block for the device. FOREBAY_INVALID_ARGUMENT for one that cannot change or cannot
- * work; FOREBAY_CLOSED.
+ * work; FOREBAY_CLOSED; FOREBAY_UNSUPPORTED for a codec that is not built in.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_log_set_options(const forebay_log *log, const forebay_options *options);
@@ -1997,7 +2089,9 @@ forebay_status forebay_batch_header(const forebay_batch *batch,
 
 /**
  * The batch as it is stored: what Kafka calls a record batch, its checksum included; always whole,
- * also where a reader or consumer began in the middle of it and forebay_batch_count is less. To
+ * also where a reader or consumer began in the middle of it and forebay_batch_count is less. A
+ * batch is what one append call made, and none are put together: where bytes cost, take
+ * forebay_log_append_batch, and compression. To
  * carry batches over a link of one's own: read them by a consumer with FOREBAY_DURABLE, send these
  * bytes (and once forebay_log_id, that they are told from another device's), and when the other
  * side has them durably, forebay_consumer_commit_offset with forebay_batch_next_offset. To send
@@ -2187,8 +2281,10 @@ void forebay_consumer_free(forebay_consumer *consumer);
 
 /**
  * Opens the log in a directory for reading only, whether it is being written, was closed, or is
- * what a crash left; it is not created. `poll_interval_ms`, 1 to 50 or 0 for the default of 5, is
- * how often it is looked at while something waits: how late a record is seen at most.
+ * what a crash left; it is not created. `dir` is a log's own directory; that of a store's log is
+ * STORE/NAME-P, P its partition, 0 without others, such as STORE/readings-0.
+ * `poll_interval_ms`, 1 to 50 or 0 for the default of 5, is how often it is looked at while
+ * something waits: how late a record is seen at most.
  * Free it with forebay_follower_free. `*follower_out` is NULL unless this is FOREBAY_OK.
  * Blocks for reading what is not known to be durable, at most about a segment.
  * FOREBAY_NOT_FOUND if there is no log; FOREBAY_INVALID_ARGUMENT, also if `dir` is no directory or
@@ -2336,7 +2432,8 @@ forebay_status forebay_store_options_set(forebay_store_options *options,
  * NULL unless this is FOREBAY_OK.
  * Blocks for listing its directories. FOREBAY_LOCKED if it, or a log of it, is open already;
  * FOREBAY_INVALID_ARGUMENT if an option cannot work or the directory is a log;
- * FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT.
+ * FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
+ * FOREBAY_UNSUPPORTED for a codec that is not built in.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_open(forebay_bytes dir,
@@ -2356,21 +2453,28 @@ forebay_status forebay_store_open_config(forebay_bytes dir,
 
 /**
  * Stores everything durably, closes all logs and the store and frees its handle, whatever it
- * returns. Handles of its logs get FOREBAY_CLOSED from then on and are still to be freed. NULL is
- * nothing to do. No other call on this handle may run.
+ * returns. Handles of its logs get FOREBAY_CLOSED from then on and are still to be freed.
+ * Replicators of its logs end, without being waited for. NULL is nothing to do. No other call on
+ * this handle may run.
  * Blocks for device syncs. FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_close(forebay_store *store);
 
 /**
+ * As forebay_store_close, for who has no use for its status: what fails only the log callback is
+ * told.
+ */
+void forebay_store_free(forebay_store *store);
+
+/**
  * The log of this name, 1 to 249 of letters, digits, '.', '_' and '-', opened or created if need
- * be. `options` may be NULL: those of the store. Let it go with forebay_log_free:
+ * be, in STORE/NAME-0. `options` may be NULL: those of the store. Let it go with forebay_log_free:
  * forebay_log_close closes it for everybody. `*log_out` is NULL unless this is FOREBAY_OK.
  * Blocks as forebay_log_open if it is not open. A log that is open takes the
  * options as forebay_log_set_options does. FOREBAY_INVALID_ARGUMENT if an option or the name
  * cannot work; FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
- * FOREBAY_CLOSED.
+ * FOREBAY_CLOSED; FOREBAY_UNSUPPORTED for a codec that is not built in.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_store_log(const forebay_store *store,
@@ -2379,7 +2483,8 @@ forebay_status forebay_store_log(const forebay_store *store,
                                  forebay_log **log_out);
 
 /**
- * The log of a partition, 0 to `partitions` - 1, of this name, with the options of the store. How
+ * The log of a partition, 0 to `partitions` - 1, of this name, in STORE/NAME-PARTITION, with the
+ * options of the store. How
  * many partitions there are is the caller's to know, and to say the same each time.
  * As forebay_store_log.
  */
@@ -2548,7 +2653,8 @@ forebay_status forebay_upstream_log_new(forebay_bytes dir,
 
 /**
  * An upstream that is a topic of an Apache Kafka cluster, 2.8 or later. `bootstrap` is
- * "host:port,host:port"; wrong ones are told when the link is opened. Each record stands there
+ * "host:port,host:port", 9092 where a port is left out; a host that cannot be found is told when
+ * the link is opened. Each record stands there
  * once, in order, however often link, brokers, this process and the power fail. It goes to
  * partition 0 in plain text without a login, unless forebay_upstream_set says otherwise. Needs the
  * rights WRITE, READ and DESCRIBE on the topic, and DESCRIBE_CONFIGS to check its settings.
@@ -2575,6 +2681,9 @@ forebay_status forebay_upstream_kafka_new(forebay_bytes bootstrap,
  * - request.timeout.ms: how long a broker may take to answer; 30000. While answers do not come in
  *   time it is doubled with each try in a row, up to 32 times as long: on a link that slow nothing
  *   would ever arrive otherwise.
+ * - compression.type: none, gzip, snappy, lz4, zstd: what batches are compressed by on their way
+ *   that are stored plain; none. What is stored compressed is sent as it is stored; brokers and
+ *   consumers take both.
  * - merge.bytes: up to how many bytes small batches are put together; 262144.
  * - security.protocol: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL; PLAINTEXT. Without TLS everybody
  *   on the way can read, and change, what is shipped.
@@ -2602,9 +2711,13 @@ forebay_status forebay_upstream_kafka_new(forebay_bytes bootstrap,
  * - accept.expiring: true to ship although the topic's retention takes the oldest records at once,
  *   rather than not to begin; false.
  *
+ * What other clients have and this one decides by itself has no setting: acks (all), linger,
+ * idempotence (on), retries (for ever).
+ *
  * What makes sense only together is checked when the replicator is started. Does not block.
  * FOREBAY_NOT_FOUND if there is no such setting, as for every name with an upstream that is a log;
- * FOREBAY_INVALID_ARGUMENT if it cannot have this value; FOREBAY_UNSUPPORTED without "replicator".
+ * FOREBAY_INVALID_ARGUMENT if it cannot have this value; FOREBAY_UNSUPPORTED without "replicator",
+ * and for a codec that is not built in.
  */
 FOREBAY_NODISCARD
 forebay_status forebay_upstream_set(forebay_upstream *upstream,
@@ -2715,8 +2828,9 @@ int64_t forebay_replicator_upstream_offset(const forebay_replicator *replicator,
  * Stops shipping, closes the link and frees the handle, whatever it returns. What is in flight is
  * accounted for by the next start. NULL is nothing to do. No other call on this handle may run.
  * Blocks until a call into the upstream that is under way returns: against a broker that says
- * nothing, as long as request.timeout.ms. To leave at once, close the log and end the process:
- * forebay_log_close does not wait for the link, and nothing is lost by not stopping.
+ * nothing, as long as request.timeout.ms, and that may have doubled five times. To be done in a
+ * bounded time: forebay_replicator_stop_within, then forebay_log_close or forebay_store_close,
+ * which do not wait for the link, whatever it said; nothing is lost by not stopping.
  * FOREBAY_UPSTREAM if the upstream met a fault; FOREBAY_INVALID_ARGUMENT, and nothing is freed, in
  * its own token callback; FOREBAY_UNSUPPORTED without "replicator".
  */

@@ -300,9 +300,7 @@ Result<T> done(Status status, T value) {
 /// Frees any handle; has no state, so that a handle is as large as its pointer.
 struct Deleter {
   void operator()(forebay_log* log) const noexcept { forebay_log_free(log); }
-  void operator()(forebay_store* store) const noexcept {
-    static_cast<void>(forebay_store_close(store));
-  }
+  void operator()(forebay_store* store) const noexcept { forebay_store_free(store); }
   void operator()(forebay_reader* reader) const noexcept { forebay_reader_free(reader); }
   void operator()(forebay_batch* batch) const noexcept { forebay_batch_free(batch); }
   void operator()(forebay_consumer* consumer) const noexcept { forebay_consumer_free(consumer); }
@@ -473,7 +471,7 @@ class Options {
   }
   /// Every consumer keeps retention from deleting what it has not committed.
   Options& hold_everyone() noexcept { return number(&forebay_options::hold, FOREBAY_HOLD_EVERYONE); }
-  /// Each of these consumers does; names with commas between them.
+  /// Each of these consumers does, once it exists; names with commas between them.
   Options& hold_each(std::string names) noexcept {
     names_ = std::move(names);
     return number(&forebay_options::hold, FOREBAY_HOLD_EACH);
@@ -518,6 +516,11 @@ class Options {
   }
   Options& thin_keep_one_in(std::uint32_t segments) noexcept {
     return number(&forebay_options::thin_keep_one_in, segments);
+  }
+  /// What batches are compressed by, one of FOREBAY_COMPRESSION_...; `level` 0 is the codec's own.
+  Options& compression(std::uint32_t by, std::int32_t level = 0) noexcept {
+    raw_.compression_level = level;
+    return number(&forebay_options::compression, by);
   }
 
   /// Sets one from text, as a configuration file has it: forebay_options_set.
@@ -1050,6 +1053,19 @@ class Log : public detail::Handle<forebay_log> {
   Result<std::int64_t> append_batch(std::initializer_list<NewRecord> records) const {
     return append_batch<std::initializer_list<NewRecord>>(records);
   }
+  /// The same, with a compression of its own for this batch, one of FOREBAY_COMPRESSION_...
+  template <class Records,
+            class = std::enable_if_t<std::is_same_v<detail::Element<Records>, NewRecord>>>
+  Result<std::int64_t> append_batch_compressed(std::uint32_t by, const Records& records) const {
+    std::int64_t offset = 0;
+    const Status status = forebay_log_append_batch_compressed(get(), by, raws(std::data(records)),
+                                                              std::size(records), &offset);
+    return detail::done(status, offset);
+  }
+  Result<std::int64_t> append_batch_compressed(std::uint32_t by,
+                                               std::initializer_list<NewRecord> records) const {
+    return append_batch_compressed<std::initializer_list<NewRecord>>(by, records);
+  }
   /// The same, if the first record gets the offset `expected`; else FOREBAY_CONFLICT.
   template <class Records,
             class = std::enable_if_t<std::is_same_v<detail::Element<Records>, NewRecord>>>
@@ -1313,7 +1329,7 @@ class Store : public detail::Handle<forebay_store> {
   static Store adopt(forebay_store* raw) noexcept { return Store(raw); }
 
   /// Stores everything durably and closes all logs, whatever this returns. The destructor does the
-  /// same and tells nobody.
+  /// same and tells the log callback alone.
   Result<void> close() { return detail::done(forebay_store_close(release())); }
 
   /// The log of this name, opened or created if need be, with the store's options for logs.

@@ -12,6 +12,8 @@
 mod build;
 #[path = "c/calls.rs"]
 mod calls;
+#[path = "c/compression.rs"]
+mod compression;
 #[path = "c/cpp.rs"]
 mod cpp;
 #[cfg(feature = "replicator")]
@@ -26,6 +28,8 @@ mod followers;
 mod gateway;
 #[path = "c/header.rs"]
 mod header;
+#[path = "c/holds.rs"]
+mod holds;
 #[path = "c/languages.rs"]
 mod languages;
 #[path = "c/lingers.rs"]

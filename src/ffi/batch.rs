@@ -258,7 +258,9 @@ pub unsafe extern "C" fn forebay_batch_header(
 }
 
 /// The batch as it is stored: what Kafka calls a record batch, its checksum included; always whole,
-/// also where a reader or consumer began in the middle of it and forebay_batch_count is less. To
+/// also where a reader or consumer began in the middle of it and forebay_batch_count is less. A
+/// batch is what one append call made, and none are put together: where bytes cost, take
+/// forebay_log_append_batch, and compression. To
 /// carry batches over a link of one's own: read them by a consumer with FOREBAY_DURABLE, send these
 /// bytes (and once forebay_log_id, that they are told from another device's), and when the other
 /// side has them durably, forebay_consumer_commit_offset with forebay_batch_next_offset. To send

@@ -9,14 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::fail::guard;
 use super::status::forebay_status;
 
-/// Something failed that no status can tell of: a free that could not store what it had to.
+/// A level of forebay_log_callback, as the next two: something failed that no status can tell of,
+/// as a free that could not store what it had to.
 pub const FOREBAY_LOG_ERROR: i32 = 1;
 /// Something was lost, or will be: what recovery cut or found damaged.
 pub const FOREBAY_LOG_WARNING: i32 = 2;
-/// Something worth to know: a log was opened after an unclean stop.
+/// Something worth to know: a log was opened after an unclean stop. forebay_log_info is no level.
 pub const FOREBAY_LOG_INFO: i32 = 3;
 
-/// Takes one line of UTF-8, valid during the call. Called on the thread that made the call that has
+/// Of the library, for its own text, not of a forebay_log. Takes one line of UTF-8, valid during
+/// the call. Called on the thread that made the call that has
 /// something to say. It may call forebay; what that has to say is not told. Neither an exception
 /// nor longjmp may leave it.
 pub type forebay_log_callback =

@@ -60,7 +60,7 @@ pub struct forebay_consumer_info {
     pub visibility: u32,
     /// The next offset it reads after a restart.
     pub committed: i64,
-    /// How many records it has not committed.
+    /// How many offsets it has not committed, those of records dropped since included.
     pub lag: u64,
     /// How many records retention took before it had committed them.
     pub overtaken: u64,

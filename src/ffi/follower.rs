@@ -34,8 +34,10 @@ pub struct forebay_follow_reader(Inside<FollowReader>);
 handle!(forebay_follow_reader, FollowReader, FollowReader, "follow reader");
 
 /// Opens the log in a directory for reading only, whether it is being written, was closed, or is
-/// what a crash left; it is not created. `poll_interval_ms`, 1 to 50 or 0 for the default of 5, is
-/// how often it is looked at while something waits: how late a record is seen at most.
+/// what a crash left; it is not created. `dir` is a log's own directory; that of a store's log is
+/// STORE/NAME-P, P its partition, 0 without others, such as STORE/readings-0.
+/// `poll_interval_ms`, 1 to 50 or 0 for the default of 5, is how often it is looked at while
+/// something waits: how late a record is seen at most.
 /// Free it with forebay_follower_free. `*follower_out` is NULL unless this is FOREBAY_OK.
 /// Blocks for reading what is not known to be durable, at most about a segment.
 /// FOREBAY_NOT_FOUND if there is no log; FOREBAY_INVALID_ARGUMENT, also if `dir` is no directory or

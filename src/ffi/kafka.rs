@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::bytes::{forebay_bytes, invalid};
 use super::text::{self, none_of_its_values};
 use super::token::Token;
-use crate::{Error, ErrorKind, KafkaUpstream, Log, Result, Sasl, Tls, UpstreamPartition};
+use crate::{
+    Compression, Error, ErrorKind, KafkaUpstream, Log, Result, Sasl, Tls, UpstreamPartition,
+};
 
 type Pairs = Vec<(String, String)>;
 
@@ -22,6 +24,7 @@ pub(super) struct Kafka {
     connect_timeout: Option<Duration>,
     request_timeout: Option<Duration>,
     merge_bytes: Option<usize>,
+    compression: Compression,
     create: Create,
     mark_gaps: bool,
     follow_new_topic: bool,
@@ -90,6 +93,7 @@ impl Kafka {
             connect_timeout: None,
             request_timeout: None,
             merge_bytes: None,
+            compression: Compression::None,
             create: Create::default(),
             mark_gaps: false,
             follow_new_topic: false,
@@ -122,6 +126,7 @@ impl Kafka {
                 self.connect_timeout = Some(timeout(name, value)?);
             }
             "request.timeout.ms" => self.request_timeout = Some(timeout(name, value)?),
+            "compression.type" => self.compression = compression(name, value)?,
             "merge.bytes" => self.merge_bytes = Some(text::number(name, trimmed(value)?)?),
             "create.topic.partitions" => create.partitions = Some(count(name, value)?),
             "create.topic.replicas" => create.replicas = Some(count(name, value)?),
@@ -155,6 +160,7 @@ impl Kafka {
     /// The upstream that the settings make; they stay as they are.
     pub(super) fn upstream(&self) -> Result<KafkaUpstream> {
         let mut kafka = KafkaUpstream::new(self.bootstrap.as_str(), self.topic.as_str())
+            .compression(self.compression)
             .mark_gaps(self.mark_gaps)
             .follow_new_topic(self.follow_new_topic)
             .accept_expiring(self.accept_expiring);
@@ -336,9 +342,18 @@ fn truth(name: &str, value: forebay_bytes) -> Result<bool> {
 
 fn timeout(name: &str, value: forebay_bytes) -> Result<Duration> {
     match text::number::<u64>(name, trimmed(value)?)? {
-        0 => Err(none_of_its_values(name, "0")),
+        0 => Err(none_of_its_values(name, "0", "1 or more")),
         millis => Ok(Duration::from_millis(millis)),
     }
+}
+
+fn compression(name: &str, value: forebay_bytes) -> Result<Compression> {
+    let word = trimmed(value)?;
+    let by = super::options::compression(text::codec(name, word)?)?;
+    if by.is_built_in() {
+        return Ok(by);
+    }
+    Err(super::version::without(by.name()))
 }
 
 /// How many, or -1 for as many as the cluster has it.
@@ -350,7 +365,7 @@ where
     let count: N = text::number(name, text)?;
     match count >= N::from(1) || count == N::from(-1) {
         true => Ok(count),
-        false => Err(none_of_its_values(name, text)),
+        false => Err(none_of_its_values(name, text, "-1, and 1 or more")),
     }
 }
 
@@ -360,9 +375,9 @@ fn partition(text: &str) -> Result<UpstreamPartition> {
     }
     match text.trim() {
         "by_log_id" => Ok(UpstreamPartition::ByLogId),
-        text => match text::number("partition", text)? {
-            partition @ 0.. => Ok(UpstreamPartition::Fixed(partition)),
-            _ => Err(none_of_its_values("partition", text)),
+        text => match text.parse() {
+            Ok(partition @ 0..) => Ok(UpstreamPartition::Fixed(partition)),
+            _ => Err(none_of_its_values("partition", text, "0 or more, by_log_id, key:NAME")),
         },
     }
 }
@@ -394,7 +409,10 @@ fn security(name: &str, value: forebay_bytes) -> Result<Security> {
         "SSL" => (true, false),
         "SASL_PLAINTEXT" => (false, true),
         "SASL_SSL" => (true, true),
-        _ => return Err(none_of_its_values(name, word)),
+        _ => {
+            let allowed = "PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL";
+            return Err(none_of_its_values(name, word, allowed));
+        }
     };
     Ok(Security { tls, sasl })
 }
@@ -406,6 +424,9 @@ fn mechanism(name: &str, value: forebay_bytes) -> Result<Mechanism> {
         "SCRAM-SHA-256" => Ok(Mechanism::Password(Password::Scram256)),
         "SCRAM-SHA-512" => Ok(Mechanism::Password(Password::Scram512)),
         "OAUTHBEARER" => Ok(Mechanism::Bearer),
-        _ => Err(none_of_its_values(name, word)),
+        _ => {
+            let allowed = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER";
+            Err(none_of_its_values(name, word, allowed))
+        }
     }
 }

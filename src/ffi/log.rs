@@ -10,7 +10,7 @@ use super::bytes::{array, forebay_bytes, if_wanted, invalid, out};
 use super::callback::{FOREBAY_LOG_INFO, FOREBAY_LOG_WARNING, tell_text};
 use super::fail::{guard, guard_offset};
 use super::handle::{Inside, free, handle, opened, shared, take};
-use super::options::forebay_options;
+use super::options::{self, forebay_options};
 use super::place;
 use super::reader::offset;
 use super::record::forebay_new_record;
@@ -66,7 +66,8 @@ pub(super) fn tell_of_recovery(dir: &str, found: &RecoveryReport) {
 /// Blocks for reading what was written since the last flush of an unclean stop.
 /// FOREBAY_LOCKED if it is open already: one process writes a log, others follow it by
 /// forebay_follower_open; FOREBAY_INVALID_ARGUMENT if an option cannot work; FOREBAY_READ_ONLY,
-/// FOREBAY_OUT_OF_SPACE, FOREBAY_IO; FOREBAY_UNSUPPORTED_FORMAT.
+/// FOREBAY_OUT_OF_SPACE, FOREBAY_IO; FOREBAY_UNSUPPORTED_FORMAT; FOREBAY_UNSUPPORTED for a codec
+/// that is not built in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_open(
     dir: forebay_bytes,
@@ -86,7 +87,7 @@ pub unsafe extern "C" fn forebay_log_open(
 /// Stores everything durably, closes the log and frees the handle, whatever it returns: a status
 /// other than FOREBAY_OK says that the last records may not be durable. Readers and consumers get
 /// FOREBAY_CLOSED from then on and are still to be freed; batches stay valid. A replicator of the
-/// log ends. NULL is nothing to do. No other call on this handle may run.
+/// log ends, without being waited for. NULL is nothing to do. No other call on this handle may run.
 /// Blocks for a device sync. FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_close(log: Option<NonNull<forebay_log>>) -> forebay_status {
@@ -121,7 +122,8 @@ pub unsafe extern "C" fn forebay_log_id(
 /// may be NULL. The record survives the death of the process at once, and a power cut once it is
 /// flushed, which the flush policy sees to. Mapped, that is one copy and no system call.
 /// Blocks as the flush policy says, and while the log is full with FOREBAY_ON_FULL_BLOCK.
-/// FOREBAY_OUT_OF_SPACE: nothing was appended; free some and call again. FOREBAY_RECORD_TOO_LARGE,
+/// FOREBAY_OUT_OF_SPACE: nothing was appended; free some and call again, or have the consumers of
+/// `hold` commit: forebay_log_consumers says how far each has come. FOREBAY_RECORD_TOO_LARGE,
 /// FOREBAY_POISONED, FOREBAY_CLOSED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_append(
@@ -155,7 +157,9 @@ pub unsafe extern "C" fn forebay_log_append_record(
 }
 
 /// Appends `count` records as one batch, all of them or none, and says the first one's offset; the
-/// others follow it. `base_offset_out` may be NULL. Cheaper by far than one at a time.
+/// others follow it. `base_offset_out` may be NULL. Cheaper by far than one at a time, on the
+/// device and on a link, and what compression works on: batches of several calls are not put
+/// together.
 /// No record, no batch: then it says where the log ends. As forebay_log_append.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_append_batch(
@@ -167,6 +171,27 @@ pub unsafe extern "C" fn forebay_log_append_batch(
     guard(|| {
         let log = shared(log)?;
         let appended = log.append_batch(checked(records, count)?)?;
+        if_wanted(base_offset_out, appended.start.get());
+        Ok(())
+    })
+}
+
+/// As forebay_log_append_batch, with a compression of its own for this batch: one of
+/// FOREBAY_COMPRESSION_..., such as none for what is compressed already. The level is that of the
+/// options where the codec is theirs, else the codec's own. A batch that would not become smaller
+/// is stored plain. FOREBAY_UNSUPPORTED for a codec that is not built in: nothing was appended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_log_append_batch_compressed(
+    log: Option<&forebay_log>,
+    compression: u32,
+    records: *const forebay_new_record,
+    count: usize,
+    base_offset_out: Option<&mut MaybeUninit<i64>>,
+) -> forebay_status {
+    guard(|| {
+        let log = shared(log)?;
+        let by = options::compression(compression)?;
+        let appended = log.append_batch_compressed(by, checked(records, count)?)?;
         if_wanted(base_offset_out, appended.start.get());
         Ok(())
     })
@@ -200,9 +225,9 @@ fn checked<'a>(
 }
 
 /// Changes the options of an open log: flush policy, retention, hold, budget, what to do when it is
-/// full, priority. The others have to be what they are. All or none are changed.
+/// full, priority, compression. The others have to be what they are. All or none are changed.
 /// Does not block for the device. FOREBAY_INVALID_ARGUMENT for one that cannot change or cannot
-/// work; FOREBAY_CLOSED.
+/// work; FOREBAY_CLOSED; FOREBAY_UNSUPPORTED for a codec that is not built in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_log_set_options(
     log: Option<&forebay_log>,

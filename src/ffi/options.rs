@@ -10,7 +10,9 @@ use super::fail::guard;
 use super::sized::{self, Grows};
 use super::status::forebay_status;
 use super::text;
-use crate::{FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode, Result};
+use crate::{
+    Compression, FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode, Result,
+};
 
 /// When records are flushed: at most flush_interval_ms after they were appended, kept by whoever
 /// waits for records of the log (a poll, a wait, a replicator), by the next call on it, or by a
@@ -48,24 +50,43 @@ pub const FOREBAY_RECOVERY_FULL: u32 = 1;
 
 /// Which consumers keep retention from deleting what they have not committed: none. The default,
 /// with which retention deletes what was not shipped yet. A replicator is a consumer, by the name
-/// it was started under. Where there is a hold, a log that is full gives up whole segments that
-/// those consumers have committed, without any retention option.
+/// it was started under. A consumer holds from the moment it is created: what is appended before is
+/// held by no name, however it is spelt. Create it (forebay_log_consumer, which may be freed at
+/// once), or start the replicator, before the first append, and on a new log only. Where there is a
+/// hold, a log that is full gives up whole segments that those consumers have committed, without
+/// any retention option.
 pub const FOREBAY_HOLD_NOBODY: u32 = 0;
-/// Every consumer and replicator that the log knows; nothing is held before there is one.
+/// Every consumer and replicator that the log has; nothing is held before there is one.
 pub const FOREBAY_HOLD_EVERYONE: u32 = 1;
-/// Each of hold_consumers: what all of them have committed is free to go.
+/// Each of hold_consumers that exists: what all of these have committed is free to go.
 pub const FOREBAY_HOLD_EACH: u32 = 2;
-/// Any of hold_consumers: what one of them has committed is free to go.
+/// Any of hold_consumers that exist: what one of these has committed is free to go.
 pub const FOREBAY_HOLD_ANY: u32 = 3;
 
-/// What an append does when the budget or the disk is full: it is refused with
-/// FOREBAY_OUT_OF_SPACE, and works again once there is room: retention has made some, or the
-/// consumers of `hold` have committed a segment. With neither it stays full. The default.
+/// What an append does when the budget or the disk is full, the log's own or that of its store: it
+/// is refused with FOREBAY_OUT_OF_SPACE, and works again once there is room: retention has made
+/// some, or the consumers of `hold` have committed a segment. With neither it stays full. The
+/// default.
 pub const FOREBAY_ON_FULL_REJECT: u32 = 0;
-/// Deletes the oldest segment, whoever has not read it, and counts what was dropped.
+/// Deletes the oldest segment, whoever has not read it, and counts what was dropped: of this log
+/// where its own budget is short; of those of the store's logs that have this value, the lowest
+/// `priority` first, where the store's or the disk is.
 pub const FOREBAY_ON_FULL_DROP_OLDEST: u32 = 1;
 /// Waits up to on_full_block_ms for room, and is refused then.
 pub const FOREBAY_ON_FULL_BLOCK: u32 = 2;
+
+/// How the records of a batch are compressed, by Kafka's numbers of the codecs. Whoever reads such
+/// a batch needs its codec built in (forebay_has_feature); a replicator ships it without. Not at
+/// all: the default.
+pub const FOREBAY_COMPRESSION_NONE: u32 = 0;
+/// With "gzip".
+pub const FOREBAY_COMPRESSION_GZIP: u32 = 1;
+/// With "snappy".
+pub const FOREBAY_COMPRESSION_SNAPPY: u32 = 2;
+/// With "lz4": the fastest.
+pub const FOREBAY_COMPRESSION_LZ4: u32 = 3;
+/// With "zstd": the smallest. Brokers before 2.1 do not know it.
+pub const FOREBAY_COMPRESSION_ZSTD: u32 = 4;
 
 /// The options of a log. Zero means the default everywhere. Set all of them up with
 /// forebay_options_init before setting any; forebay_options_set takes them as text. Where the
@@ -110,9 +131,9 @@ pub struct forebay_options {
     /// With FOREBAY_ON_FULL_BLOCK: milliseconds.
     pub on_full_block_ms: i64,
     /// Names of consumers, UTF-8, with commas between them, for FOREBAY_HOLD_EACH and
-    /// FOREBAY_HOLD_ANY. One that never comes holds everything with FOREBAY_HOLD_EACH: mind the
-    /// spelling. One that no consumer can have is refused. Not kept after the call that the options
-    /// are passed to.
+    /// FOREBAY_HOLD_ANY. One that does not exist holds nothing until it is created: mind the
+    /// spelling, and create it before the first append. One that no consumer can have is refused,
+    /// and so are no names. Not kept after the call that the options are passed to.
     pub hold_consumers: forebay_bytes,
     /// One of FOREBAY_IO_...
     pub io_mode: u32,
@@ -130,13 +151,20 @@ pub struct forebay_options {
     /// 1: a thread of the log's own keeps the flush interval and makes the next segment ready
     /// ahead. 0: whatever call comes next does that.
     pub background: u32,
-    /// In a store that is full, logs of a lower priority give up records first: 1 to 255; 0: 128.
+    /// In a store that is full, of the logs with FOREBAY_ON_FULL_DROP_OLDEST those of a lower
+    /// priority give up records first, and none of a higher one than the log's that needs room: 1
+    /// to 255; 0: 128. No log with another on_full gives up any.
     pub priority: u32,
     /// In a store that is full, keep one segment in so many of what would be dropped, so that old
     /// times stay in outline; 0: none.
     pub thin_keep_one_in: u32,
     /// 0.
     pub reserved: u32,
+    /// What each batch is compressed by, on the device and on the way to a broker: one of
+    /// FOREBAY_COMPRESSION_... Small batches gain little: forebay_log_append_batch.
+    pub compression: u32,
+    /// How hard `compression` tries: gzip 1 to 9, 6; zstd -131072 to 22, 3. The others have none.
+    pub compression_level: i32,
 }
 
 // SAFETY: plain numbers and a pointer behind its size.
@@ -145,7 +173,7 @@ unsafe impl Grows for forebay_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<forebay_options>() == 176);
+const _: () = assert!(size_of::<forebay_options>() == 184);
 
 impl forebay_options {
     pub(super) fn log_options(&self) -> Result<LogOptions> {
@@ -157,24 +185,24 @@ impl forebay_options {
             FOREBAY_FLUSH_EVERY_APPEND => options.flush(FlushPolicy::EveryAppend),
             FOREBAY_FLUSH_EVERY_BYTES => options.flush(FlushPolicy::EveryBytes(self.flush_bytes)),
             FOREBAY_FLUSH_MANUAL => options.flush(FlushPolicy::Manual),
-            other => return Err(no_such("flush", other)),
+            other => return Err(no_such("flush", other, "FOREBAY_FLUSH_..., 0 to 4")),
         };
         options = match self.io_mode {
             FOREBAY_IO_AUTO => options,
             FOREBAY_IO_MAPPED => options.io_mode(IoMode::Mapped),
             FOREBAY_IO_POSITIONED => options.io_mode(IoMode::Positioned),
-            other => return Err(no_such("io_mode", other)),
+            other => return Err(no_such("io_mode", other, "FOREBAY_IO_..., 0 to 2")),
         };
         options = match self.recovery {
             FOREBAY_RECOVERY_AUTO => options,
             FOREBAY_RECOVERY_FULL => options.recovery(RecoveryMode::Full),
-            other => return Err(no_such("recovery", other)),
+            other => return Err(no_such("recovery", other, "FOREBAY_RECOVERY_..., 0 and 1")),
         };
         options = match self.media {
             FOREBAY_MEDIA_AUTO => options,
             FOREBAY_MEDIA_POWER_SAFE => options.media(Media::PowerSafe),
             FOREBAY_MEDIA_TORN_OVERWRITE => options.media(Media::TornOverwrite),
-            other => return Err(no_such("media", other)),
+            other => return Err(no_such("media", other, "FOREBAY_MEDIA_..., 0 to 2")),
         };
         self.keeping(self.sizes(options)?)
     }
@@ -201,10 +229,14 @@ impl forebay_options {
             options = options.segment_age(millis(self.segment_ms, "segment_ms")?);
         }
         match self.background {
-            0 => Ok(options),
-            1 => Ok(options.background(true)),
-            other => Err(no_such("background", other)),
+            0 => {}
+            1 => options = options.background(true),
+            other => return Err(no_such("background", other, "0 and 1")),
         }
+        if self.compression_level != 0 {
+            options = options.compression_level(self.compression_level);
+        }
+        Ok(options.compression(compression(self.compression)?))
     }
 
     fn keeping(&self, mut options: LogOptions) -> Result<LogOptions> {
@@ -230,8 +262,8 @@ impl forebay_options {
             options = options.thin_keep_one_in(self.thin_keep_one_in);
         }
         if self.priority != 0 {
-            let priority =
-                u8::try_from(self.priority).map_err(|_| no_such("priority", self.priority))?;
+            let priority = u8::try_from(self.priority)
+                .map_err(|_| no_such("priority", self.priority, "0 to 255"))?;
             options = options.priority(priority);
         }
         options = match self.on_full {
@@ -240,7 +272,7 @@ impl forebay_options {
             FOREBAY_ON_FULL_BLOCK => {
                 options.on_full(OnFull::Block(millis(self.on_full_block_ms, "on_full_block_ms")?))
             }
-            other => return Err(no_such("on_full", other)),
+            other => return Err(no_such("on_full", other, "FOREBAY_ON_FULL_..., 0 to 2")),
         };
         let names = self.hold_consumers.text("hold_consumers")?;
         let names = || names.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
@@ -249,14 +281,26 @@ impl forebay_options {
             FOREBAY_HOLD_EVERYONE => options.hold(Hold::Everyone),
             FOREBAY_HOLD_EACH => options.hold(Hold::Each(names())),
             FOREBAY_HOLD_ANY => options.hold(Hold::Any(names())),
-            other => return Err(no_such("hold", other)),
+            other => return Err(no_such("hold", other, "FOREBAY_HOLD_..., 0 to 3")),
         })
     }
 }
 
+/// The codec of a number, which is Kafka's.
+pub(super) fn compression(number: u32) -> Result<Compression> {
+    match number {
+        FOREBAY_COMPRESSION_NONE => Ok(Compression::None),
+        FOREBAY_COMPRESSION_GZIP => Ok(Compression::Gzip),
+        FOREBAY_COMPRESSION_SNAPPY => Ok(Compression::Snappy),
+        FOREBAY_COMPRESSION_LZ4 => Ok(Compression::Lz4),
+        FOREBAY_COMPRESSION_ZSTD => Ok(Compression::Zstd),
+        other => Err(no_such("compression", other, "FOREBAY_COMPRESSION_NONE to _ZSTD, 0 to 4")),
+    }
+}
+
 #[cold]
-fn no_such(field: &str, number: u32) -> crate::Error {
-    invalid(format!("{field} is {number}, which is none of its values"))
+fn no_such(field: &str, number: u32, allowed: &str) -> crate::Error {
+    invalid(format!("{field} is {number}, allowed are {allowed}"))
 }
 
 /// A bound of the caller's; none is what 0 and -1 say.
@@ -290,10 +334,15 @@ pub unsafe extern "C" fn forebay_options_init(
 /// flush: every_append, manual, interval_ms=N, every_bytes=N;
 /// io_mode: auto, mapped, positioned; recovery: auto, full; media: auto, power_safe,
 /// torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
-/// background: true, false; hold_consumers: names with commas between them, which has to stay
+/// background: true, false; compression, or compression.type as Kafka has it: none, gzip, snappy,
+/// lz4, zstd; hold_consumers: names with commas between them, which has to stay
 /// valid until the options were used. Other options stay as they are, all of them if this fails.
-/// Numbers are decimal, without a unit; -1 where the default is no bound says that. What a number
-/// may be is checked when the options are used.
+/// Numbers are decimal, without a unit; -1 where the default is no bound says that. Spaces around a
+/// value or a name of hold_consumers are no part of it. What a number may be is checked when the
+/// options are used. Each name sets its field alone: flush_interval_ms, flush_bytes,
+/// on_full_block_ms and hold_consumers do nothing without the `flush`, `on_full` or `hold` that
+/// they are for, nor torn_bytes without `media`, nor compression_level without `compression`;
+/// interval_ms=N, every_bytes=N and block_ms=N set both.
 /// Does not block. FOREBAY_NOT_FOUND if there is no such option, FOREBAY_INVALID_ARGUMENT if it
 /// cannot have this value.
 #[unsafe(no_mangle)]

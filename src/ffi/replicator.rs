@@ -150,8 +150,9 @@ pub unsafe extern "C" fn forebay_replicator_upstream_offset(
 /// Stops shipping, closes the link and frees the handle, whatever it returns. What is in flight is
 /// accounted for by the next start. NULL is nothing to do. No other call on this handle may run.
 /// Blocks until a call into the upstream that is under way returns: against a broker that says
-/// nothing, as long as request.timeout.ms. To leave at once, close the log and end the process:
-/// forebay_log_close does not wait for the link, and nothing is lost by not stopping.
+/// nothing, as long as request.timeout.ms, and that may have doubled five times. To be done in a
+/// bounded time: forebay_replicator_stop_within, then forebay_log_close or forebay_store_close,
+/// which do not wait for the link, whatever it said; nothing is lost by not stopping.
 /// FOREBAY_UPSTREAM if the upstream met a fault; FOREBAY_INVALID_ARGUMENT, and nothing is freed, in
 /// its own token callback; FOREBAY_UNSUPPORTED without "replicator".
 #[unsafe(no_mangle)]

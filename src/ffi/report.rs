@@ -9,7 +9,8 @@ use super::options::{FOREBAY_IO_AUTO, FOREBAY_IO_MAPPED, FOREBAY_IO_POSITIONED};
 use super::sized::Grows;
 use crate::{IoMode, LogStats, Offset, RecoveryReport, RetentionReport, VerifyReport};
 
-/// What a log is and has done since it was opened: forebay_log_stats.
+/// What a log is and has done since it was opened: forebay_log_stats. forebay_store_totals is of a
+/// store.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_stats {
@@ -121,7 +122,9 @@ impl forebay_stats {
     }
 }
 
-/// What opening a log found: forebay_log_recovery.
+/// What opening a log found: forebay_log_recovery. With `created` the rest means nothing; with
+/// neither `created`, `clean` nor `cache_kept` the machine went down: a power cut, or a reboot
+/// without forebay_log_close.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_recovery {

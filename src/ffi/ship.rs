@@ -17,6 +17,8 @@ use super::report::short_text;
 use super::shipping::*;
 use super::status::forebay_status;
 use super::token::{Callback, Token, not_while_asking};
+#[cfg(feature = "kafka")]
+use crate::KafkaUpstream;
 use crate::{
     Delivery, Error, ErrorKind, LinkState, Log, LogOptions, LogUpstream, Offset, Replicator,
     ReplicatorNotice, ReplicatorOptions, ReplicatorStatus, ReplicatorTurns, Result, Turn,
@@ -38,6 +40,7 @@ impl Setup {
 
     #[cfg(feature = "kafka")]
     pub(super) fn kafka(bootstrap: &str, topic: &str) -> Result<Setup> {
+        KafkaUpstream::new(bootstrap, topic).check_form()?;
         Ok(Setup::Kafka(Box::new(Kafka::new(bootstrap, topic))))
     }
 
@@ -299,6 +302,8 @@ fn progress(status: &ReplicatorStatus) -> forebay_progress {
         },
         last_error_status: status.last_error_kind.map_or(0, number),
         last_error: text(status.last_error.as_deref()),
+        sent_as_stored: upstream.sent_as_stored,
+        sent_encoded: upstream.sent_encoded,
     }
 }
 

@@ -56,7 +56,7 @@ pub const FOREBAY_EXACTLY_ONCE: u32 = 0;
 pub const FOREBAY_AT_LEAST_ONCE: u32 = 1;
 
 /// How far a replicator has come, and what it is doing: forebay_replicator_status,
-/// forebay_turns_status.
+/// forebay_turns_status. No forebay_status, which is what functions return.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_progress {
@@ -66,9 +66,9 @@ pub struct forebay_progress {
     pub link: u32,
     /// Every record below this offset is known to be durable upstream.
     pub committed: i64,
-    /// Records of the log above it.
+    /// Offsets of the log from there on, also of records that were deleted or dropped since.
     pub lag_records: u64,
-    /// About how many bytes they take.
+    /// About how many bytes they take, or would take.
     pub lag_bytes: u64,
     /// Time of the oldest of them in milliseconds since 1970 UTC; -1 without lag.
     pub oldest_timestamp_ms: i64,
@@ -108,12 +108,17 @@ pub struct forebay_progress {
     pub warnings: u64,
     /// FOREBAY_EXACTLY_ONCE or FOREBAY_AT_LEAST_ONCE.
     pub delivery: u32,
-    /// The kind of the last error, as a status; FOREBAY_OK if there was none. FOREBAY_CONFLICT and
-    /// FOREBAY_UPSTREAM_REJECTED want a person, FOREBAY_UPSTREAM does not.
+    /// The kind of the last error, as a status; FOREBAY_OK if there was none. FOREBAY_UPSTREAM goes
+    /// by itself; FOREBAY_CONFLICT, FOREBAY_UPSTREAM_REJECTED and any other want a person.
     pub last_error_status: i32,
     /// The last error, with what to do about it; NUL-terminated, empty if there was none, cut short
-    /// if it is longer.
+    /// if it is longer. It stays, with its kind, when the link is up again, and does not say when
+    /// it was: show it while `link` is not FOREBAY_LINK_CONNECTED.
     pub last_error: [c_char; 512],
+    /// Batches sent as they are stored, compressed ones as they are compressed.
+    pub sent_as_stored: u64,
+    /// Batches encoded anew before they were sent: small ones put together, large ones split.
+    pub sent_encoded: u64,
 }
 
 // SAFETY: plain numbers behind its size.
@@ -121,15 +126,15 @@ unsafe impl Grows for forebay_progress {
     const NAME: &str = "progress";
 }
 
-const _: () = assert!(size_of::<forebay_progress>() == 696);
+const _: () = assert!(size_of::<forebay_progress>() == 712);
 
 /// Nothing happened in time.
 pub const FOREBAY_NOTICE_NONE: u32 = 0;
 /// The link is open.
 pub const FOREBAY_NOTICE_CONNECTED: u32 = 1;
 /// The link could not be opened, or broke: `text` and `status`. It is tried again for ever, and
-/// nothing is lost meanwhile, whatever the status; FOREBAY_CONFLICT and FOREBAY_UPSTREAM_REJECTED
-/// go on failing until a person does what the text says. The same again in a row is not told again,
+/// nothing is lost meanwhile, whatever the status; all but FOREBAY_UPSTREAM go on failing until a
+/// person does what the text says. The same again in a row is not told again,
 /// unless the link was open in between, as with an upstream that is full.
 pub const FOREBAY_NOTICE_FAILED: u32 = 2;
 /// For the first time since the link was opened everything durable is acknowledged: all below
@@ -167,8 +172,8 @@ pub struct forebay_notice {
     pub count: u64,
     /// An offset of the log.
     pub offset: i64,
-    /// The kind of an error: FOREBAY_CONFLICT and FOREBAY_UPSTREAM_REJECTED want a person,
-    /// FOREBAY_UPSTREAM does not.
+    /// The kind of an error: FOREBAY_UPSTREAM goes by itself; FOREBAY_CONFLICT,
+    /// FOREBAY_UPSTREAM_REJECTED and any other want a person.
     pub status: i32,
     /// 0.
     pub reserved: u32,

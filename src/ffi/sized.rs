@@ -24,7 +24,7 @@ pub(super) unsafe trait Grows: Copy {
 /// What a caller passed, with zeroes for what its version of the struct does not have.
 pub(super) fn read<T: Grows>(given: *const T) -> Result<T> {
     if given.is_null() {
-        return Err(invalid(format!("the {} is NULL", T::NAME)));
+        return Err(invalid(format!("{} is NULL", T::NAME)));
     }
     // SAFETY: the header asks for a struct that begins with its size; any alignment will do.
     let size = unsafe { ptr::read_unaligned(given.cast::<u32>()) } as usize;
@@ -38,7 +38,7 @@ pub(super) fn read<T: Grows>(given: *const T) -> Result<T> {
         let byte = unsafe { given.cast::<u8>().wrapping_add(at).read() };
         if byte != 0 {
             return Err(invalid(format!(
-                "the {} has a field at byte {at} that this version of the library does not know",
+                "{}: there is a field at byte {at} that this version of the library does not know",
                 T::NAME
             )));
         }
@@ -85,7 +85,7 @@ fn check_size<T: Grows>(size: usize) -> Result<(), Error> {
         return Ok(());
     }
     Err(invalid(format!(
-        "the {} says it has {size} bytes; pass sizeof, and call the init function of options first",
+        "{}: {size} bytes is no size of it; pass sizeof, and call the options' init function first",
         T::NAME
     )))
 }

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::bytes::{forebay_bytes, given, invalid};
-use super::fail::guard;
+use super::fail::{guard, guard_free};
 use super::handle::{Inside, handle, opened, shared, take};
 use super::lists;
 use super::log::{forebay_log, tell_of_recovery};
@@ -23,7 +23,8 @@ use crate::{
 
 /// Many named logs in one directory: one lock, one budget of disk, of files and of memory, one
 /// flush for all of them. Logs are opened as they are used and closed again when too many are open.
-/// Any number of threads may use it at once, for anything but forebay_store_close.
+/// Any number of threads may use it at once, for anything but forebay_store_close and
+/// forebay_store_free.
 pub struct forebay_store(Inside<Store>);
 handle!(forebay_store, Store, Store, "store");
 
@@ -38,7 +39,8 @@ pub struct forebay_store_options {
     /// 1: one thread does what is due for all logs. 0: forebay_store_maintain does, and whatever
     /// call comes next on a log.
     pub background: u32,
-    /// The most bytes of disk that all files take together; no bound. Never exceeded.
+    /// The most bytes of disk that all files take together; no bound. Never exceeded. At least two
+    /// segments and reserve_bytes. What an append does that finds it used up is its log's on_full.
     pub budget_bytes: u64,
     /// How much is kept back from records, so that deleting and committing find room on a full
     /// disk; 256 KiB.
@@ -101,7 +103,8 @@ impl forebay_store_options {
     }
 }
 
-/// What a store is and has done since it was created: forebay_store_stats.
+/// What a store is and has done since it was created: forebay_store_stats. forebay_stats is of one
+/// log.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_store_totals {
@@ -168,7 +171,7 @@ impl forebay_store_totals {
     }
 }
 
-/// A log of a store: forebay_log_list_get, forebay_store_log_info.
+/// A log of a store: forebay_log_list_get, forebay_store_log_info. No level: FOREBAY_LOG_INFO is.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct forebay_log_info {
@@ -238,7 +241,8 @@ pub unsafe extern "C" fn forebay_store_options_set(
 /// NULL unless this is FOREBAY_OK.
 /// Blocks for listing its directories. FOREBAY_LOCKED if it, or a log of it, is open already;
 /// FOREBAY_INVALID_ARGUMENT if an option cannot work or the directory is a log;
-/// FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT.
+/// FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
+/// FOREBAY_UNSUPPORTED for a codec that is not built in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_open(
     dir: forebay_bytes,
@@ -281,8 +285,9 @@ fn open_config(_: &std::path::Path, _: &std::path::Path) -> Result<Store> {
 }
 
 /// Stores everything durably, closes all logs and the store and frees its handle, whatever it
-/// returns. Handles of its logs get FOREBAY_CLOSED from then on and are still to be freed. NULL is
-/// nothing to do. No other call on this handle may run.
+/// returns. Handles of its logs get FOREBAY_CLOSED from then on and are still to be freed.
+/// Replicators of its logs end, without being waited for. NULL is nothing to do. No other call on
+/// this handle may run.
 /// Blocks for device syncs. FOREBAY_POISONED, FOREBAY_IO, FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_close(
@@ -291,13 +296,20 @@ pub unsafe extern "C" fn forebay_store_close(
     guard(|| take(store)?.map_or(Ok(()), Store::close))
 }
 
+/// As forebay_store_close, for who has no use for its status: what fails only the log callback is
+/// told.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn forebay_store_free(store: Option<NonNull<forebay_store>>) {
+    guard_free(|| take(store)?.map_or(Ok(()), Store::close));
+}
+
 /// The log of this name, 1 to 249 of letters, digits, '.', '_' and '-', opened or created if need
-/// be. `options` may be NULL: those of the store. Let it go with forebay_log_free:
+/// be, in STORE/NAME-0. `options` may be NULL: those of the store. Let it go with forebay_log_free:
 /// forebay_log_close closes it for everybody. `*log_out` is NULL unless this is FOREBAY_OK.
 /// Blocks as forebay_log_open if it is not open. A log that is open takes the
 /// options as forebay_log_set_options does. FOREBAY_INVALID_ARGUMENT if an option or the name
 /// cannot work; FOREBAY_READ_ONLY, FOREBAY_OUT_OF_SPACE, FOREBAY_IO, FOREBAY_UNSUPPORTED_FORMAT;
-/// FOREBAY_CLOSED.
+/// FOREBAY_CLOSED; FOREBAY_UNSUPPORTED for a codec that is not built in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_store_log(
     store: Option<&forebay_store>,
@@ -319,7 +331,8 @@ pub unsafe extern "C" fn forebay_store_log(
     })
 }
 
-/// The log of a partition, 0 to `partitions` - 1, of this name, with the options of the store. How
+/// The log of a partition, 0 to `partitions` - 1, of this name, in STORE/NAME-PARTITION, with the
+/// options of the store. How
 /// many partitions there are is the caller's to know, and to say the same each time.
 /// As forebay_store_log.
 #[unsafe(no_mangle)]

@@ -14,25 +14,31 @@ use crate::{Error, ErrorKind, Result};
 pub(super) const UNBOUNDED: u64 = u64::MAX;
 
 #[cold]
-pub(super) fn none_of_its_values(name: &str, value: &str) -> Error {
-    invalid(format!("{name} is `{value}`, which is none of its values"))
+pub(super) fn none_of_its_values(name: &str, value: &str, allowed: &str) -> Error {
+    invalid(format!("{name} is `{value}`, allowed: {allowed}"))
 }
 
 /// A number, decimal and without a unit.
 pub(super) fn number<N: FromStr>(name: &str, value: &str) -> Result<N> {
-    value.parse().map_err(|_| none_of_its_values(name, value))
+    value.parse().map_err(|_| none_of_its_values(name, value, NUMBER))
 }
+
+const NUMBER: &str = "a decimal number that is large enough and not too large, without a unit";
+const BOUND: &str = "a decimal number without a unit, or -1 for no bound";
 
 /// Of an option that is no bound unless set: a number, or -1.
 fn bound(name: &str, value: &str) -> Result<u64> {
-    if value == "-1" { Ok(UNBOUNDED) } else { number(name, value) }
+    match value {
+        "-1" => Ok(UNBOUNDED),
+        _ => value.parse().map_err(|_| none_of_its_values(name, value, BOUND)),
+    }
 }
 
 /// The same of milliseconds, of which -1 is one that the field itself has.
 fn bound_ms(name: &str, value: &str) -> Result<i64> {
-    match number(name, value)? {
-        millis @ -1.. => Ok(millis),
-        _ => Err(none_of_its_values(name, value)),
+    match value.parse() {
+        Ok(millis @ -1..) => Ok(millis),
+        _ => Err(none_of_its_values(name, value, BOUND)),
     }
 }
 
@@ -47,7 +53,13 @@ fn one_of(name: &str, value: &str, words: &[&str]) -> Result<u32> {
         .iter()
         .position(|word| *word == value && !value.is_empty())
         .and_then(|at| u32::try_from(at).ok())
-        .ok_or_else(|| none_of_its_values(name, value))
+        .ok_or_else(|| none_of_its_values(name, value, &listed(words, &[])))
+}
+
+/// Words, and forms with a number, as a text lists them.
+fn listed(words: &[&str], forms: &[&str]) -> String {
+    let words = words.iter().chain(forms).filter(|word| !word.is_empty()).copied();
+    words.collect::<Vec<_>>().join(", ")
 }
 
 #[cold]
@@ -91,22 +103,43 @@ pub(super) fn set_of_log(o: &mut forebay_options, name: &str, bytes: forebay_byt
         "hold" => o.hold = one_of(name, value, &["nobody", "everyone", "each", "any"])?,
         "on_full" => on_full(o, value)?,
         "flush" => flush(o, value)?,
+        "compression" | "compression.type" => o.compression = codec(name, value)?,
+        "compression_level" => o.compression_level = number(name, value)?,
         _ => return Err(no_option(name)),
     }
     Ok(())
 }
 
+/// The number of a codec by Kafka's name of it.
+pub(super) fn codec(name: &str, value: &str) -> Result<u32> {
+    one_of(name, value, &["none", "gzip", "snappy", "lz4", "zstd"])
+}
+
+/// A number of which 0 would say nothing.
+fn at_least_one<N: FromStr + PartialEq + From<u8>>(name: &str, value: &str) -> Result<N> {
+    let number: N = number(name, value)?;
+    match number == N::from(0) {
+        true => Err(none_of_its_values(name, value, "1 or more")),
+        false => Ok(number),
+    }
+}
+
 fn flush(o: &mut forebay_options, value: &str) -> Result<()> {
     match value.split_once('=').map(|(word, number)| (word.trim(), number.trim())) {
         Some(("interval_ms", millis)) => {
-            o.flush_interval_ms = number("flush", millis)?;
+            o.flush_interval_ms = at_least_one("flush", millis)?;
             o.flush = FOREBAY_FLUSH_INTERVAL;
         }
         Some(("every_bytes", bytes)) => {
-            o.flush_bytes = number("flush", bytes)?;
+            o.flush_bytes = at_least_one("flush", bytes)?;
             o.flush = FOREBAY_FLUSH_EVERY_BYTES;
         }
-        _ => o.flush = one_of("flush", value, &["", "", "every_append", "", "manual"])?,
+        _ => {
+            const WORDS: [&str; 5] = ["", "", "every_append", "", "manual"];
+            let forms = &["interval_ms=N", "every_bytes=N"];
+            o.flush = one_of("flush", value, &WORDS)
+                .map_err(|_| none_of_its_values("flush", value, &listed(&WORDS, forms)))?;
+        }
     }
     Ok(())
 }
@@ -117,7 +150,12 @@ fn on_full(o: &mut forebay_options, value: &str) -> Result<()> {
             o.on_full_block_ms = number("on_full", millis)?;
             o.on_full = FOREBAY_ON_FULL_BLOCK;
         }
-        _ => o.on_full = one_of("on_full", value, &["reject", "drop_oldest"])?,
+        _ => {
+            const WORDS: [&str; 2] = ["reject", "drop_oldest"];
+            o.on_full = one_of("on_full", value, &WORDS).map_err(|_| {
+                none_of_its_values("on_full", value, &listed(&WORDS, &["block_ms=N"]))
+            })?;
+        }
     }
     Ok(())
 }

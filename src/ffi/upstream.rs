@@ -79,7 +79,8 @@ pub unsafe extern "C" fn forebay_upstream_log_new(
 }
 
 /// An upstream that is a topic of an Apache Kafka cluster, 2.8 or later. `bootstrap` is
-/// "host:port,host:port"; wrong ones are told when the link is opened. Each record stands there
+/// "host:port,host:port", 9092 where a port is left out; a host that cannot be found is told when
+/// the link is opened. Each record stands there
 /// once, in order, however often link, brokers, this process and the power fail. It goes to
 /// partition 0 in plain text without a login, unless forebay_upstream_set says otherwise. Needs the
 /// rights WRITE, READ and DESCRIBE on the topic, and DESCRIBE_CONFIGS to check its settings.
@@ -119,6 +120,9 @@ pub unsafe extern "C" fn forebay_upstream_kafka_new(
 /// - request.timeout.ms: how long a broker may take to answer; 30000. While answers do not come in
 ///   time it is doubled with each try in a row, up to 32 times as long: on a link that slow nothing
 ///   would ever arrive otherwise.
+/// - compression.type: none, gzip, snappy, lz4, zstd: what batches are compressed by on their way
+///   that are stored plain; none. What is stored compressed is sent as it is stored; brokers and
+///   consumers take both.
 /// - merge.bytes: up to how many bytes small batches are put together; 262144.
 /// - security.protocol: PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL; PLAINTEXT. Without TLS everybody
 ///   on the way can read, and change, what is shipped.
@@ -146,9 +150,13 @@ pub unsafe extern "C" fn forebay_upstream_kafka_new(
 /// - accept.expiring: true to ship although the topic's retention takes the oldest records at once,
 ///   rather than not to begin; false.
 ///
+/// What other clients have and this one decides by itself has no setting: acks (all), linger,
+/// idempotence (on), retries (for ever).
+///
 /// What makes sense only together is checked when the replicator is started. Does not block.
 /// FOREBAY_NOT_FOUND if there is no such setting, as for every name with an upstream that is a log;
-/// FOREBAY_INVALID_ARGUMENT if it cannot have this value; FOREBAY_UNSUPPORTED without "replicator".
+/// FOREBAY_INVALID_ARGUMENT if it cannot have this value; FOREBAY_UNSUPPORTED without "replicator",
+/// and for a codec that is not built in.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_upstream_set(
     upstream: Option<NonNull<forebay_upstream>>,

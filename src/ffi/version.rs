@@ -6,10 +6,16 @@ use std::ffi::{CStr, c_char};
 
 use crate::{Error, ErrorKind, Result};
 
-const BUILT_IN: [(&[u8], bool); 3] = [
+const BUILT_IN: [(&[u8], bool); 9] = [
     (b"replicator", cfg!(feature = "replicator")),
     (b"kafka", cfg!(feature = "kafka")),
     (b"toml", cfg!(feature = "toml")),
+    (b"gzip", cfg!(feature = "gzip")),
+    (b"snappy", cfg!(feature = "snappy")),
+    (b"lz4", cfg!(feature = "lz4")),
+    (b"zstd", cfg!(feature = "zstd")),
+    (b"encryption", cfg!(feature = "encryption")),
+    (b"typed", cfg!(feature = "typed")),
 ];
 
 /// Refuses what was not built in.
@@ -46,9 +52,10 @@ pub extern "C" fn forebay_version_number() -> u32 {
 }
 
 /// Whether something was built in: "replicator" (shipping to another log), "kafka" (shipping to
-/// Kafka, TLS and logins included), "toml" (configuration files). Every function is there in every
-/// build; what is not built in returns FOREBAY_UNSUPPORTED. false for NULL and names it does not
-/// know. Any thread.
+/// Kafka, TLS and logins included), "toml" (configuration files), "gzip", "snappy", "lz4", "zstd"
+/// (compression); "encryption" and "typed", which only Rust can use. Every function is there in
+/// every build; what is not built in returns FOREBAY_UNSUPPORTED. false for NULL and names it does
+/// not know. Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_has_feature(name: *const c_char) -> bool {
     if name.is_null() {

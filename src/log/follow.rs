@@ -145,7 +145,7 @@ impl ReadOnlyOptions {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "poll_interval is {millis} ms, allowed is {} to {}",
+            "poll_interval_ms is {millis}, allowed is {} to {}",
             allowed.start(),
             allowed.end()
         )))

@@ -71,12 +71,18 @@ impl Inner {
         let policy = self.policy();
         let level = over_budget(&error);
         // What nobody needs goes first, whatever the policy; what cannot be freed is no news.
-        if self.expire().unwrap_or(false) {
+        let found = self.look_for_room().ok();
+        if found.as_ref().is_some_and(|found| found.segments_deleted > 0) {
             return Ok(());
         }
         if policy.cleanup.compacts() && self.compact_for_room() {
             return Ok(());
         }
+        let held = found.and_then(|found| found.held_back);
+        let error = match held.filter(|_| policy.on_full != OnFull::DropOldest) {
+            Some(held) => error.held_by(&held.consumer, held.offset),
+            None => error,
+        };
         match policy.on_full {
             OnFull::Reject => Err(error),
             OnFull::DropOldest => match self.drop_for(level, policy.priority) {

@@ -194,8 +194,13 @@ impl Inner {
     ///
     /// For callers that hold none of the log's locks; any number of threads may call at once.
     pub(crate) fn expire(&self) -> Result<bool> {
+        Ok(self.look_for_room()?.segments_deleted > 0)
+    }
+
+    /// The same, told: a consumer that keeps what would make room is in it.
+    pub(crate) fn look_for_room(&self) -> Result<RetentionReport> {
         self.check_open()?;
-        Ok(self.retain(Ask::Room, Turn::Waited)?.segments_deleted > 0)
+        self.retain(Ask::Room, Turn::Waited)
     }
 
     /// Has retention looked at by whoever comes next: the options changed, or the clock.

@@ -182,6 +182,15 @@ impl Error {
         self
     }
 
+    /// Names the consumer whose commit would make room.
+    #[cold]
+    #[must_use]
+    pub(crate) fn held_by(mut self, consumer: &str, from: Offset) -> Error {
+        let held = format!("held for the consumer {consumer:?} from offset {from} on");
+        self.0.what = format!("{} (what could be deleted is {held})", self.0.what);
+        self
+    }
+
     /// The same for one more of those whom it concerns.
     #[cold]
     #[must_use]

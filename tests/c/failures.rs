@@ -45,6 +45,7 @@ fn each_function_says_that_the_log_was_closed() {
             forebay_log_append(r(log), bytes("late"), None),
             forebay_log_append_record(r(log), Some(&one), None),
             forebay_log_append_batch(r(log), &raw const one, 1, None),
+            forebay_log_append_batch_compressed(r(log), 0, &raw const one, 1, None),
             forebay_log_append_batch_at(r(log), 1, &raw const one, 1),
             forebay_log_flush(r(log), None),
             forebay_log_wait(r(log), 1, FOREBAY_WRITTEN, -1, any()),

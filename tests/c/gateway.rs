@@ -71,6 +71,40 @@ fn a_signal_stops_it_cleanly() {
     assert!(!there.is_empty() && here.starts_with(&there), "{} of {}", there.len(), here.len());
 }
 
+/// Whatever the link does, a service manager has it ended in time, and what it took is there.
+#[test]
+#[cfg(all(unix, feature = "kafka"))]
+fn a_signal_ends_it_in_seconds_where_the_broker_is_silent_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(gateway) = gateway("cc", &dir) else { return };
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let answering = silent.local_addr().unwrap().port();
+    let refusing = {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        gone.local_addr().unwrap().port()
+    };
+    for (at, port, bound) in [("silent", answering, 5), ("refusing", refusing, 1)] {
+        let edge = dir.path().join(at);
+        let mut command = program(&gateway);
+        command.arg(&edge).args(["--kafka", &format!("127.0.0.1:{port}"), "--topic", "t"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let link = (port == answering).then(|| silent.accept().unwrap());
+        assert!(said.any(|line| line.unwrap().contains("readings taken")));
+        let began = std::time::Instant::now();
+        done(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+        said.for_each(drop);
+        assert!(child.wait().unwrap().success(), "{at}");
+        let took = began.elapsed();
+        // Twice, for a machine that does much else.
+        assert!(took.as_secs() < 2 * bound, "{at}: {took:?}");
+        println!("{at}: ended {took:?} after SIGTERM");
+        let edge = forebay::Log::open(&edge).unwrap();
+        assert!(edge.recovery().clean && edge.log_end_offset().get() > 0, "{at}: it was closed");
+        drop(link);
+    }
+}
+
 #[test]
 fn a_setting_that_cannot_be_is_told_and_ends_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -94,6 +94,8 @@ fn each_pointer_of_a_log_that_must_not_be_null_is_refused_by_name() {
         "record" => forebay_log_append_record(r(log), None, any());
         "log" => forebay_log_append_batch(None, one, 1, any());
         "records" => forebay_log_append_batch(r(log), ptr::null(), 1, any());
+        "log" => forebay_log_append_batch_compressed(None, 0, one, 1, any());
+        "records" => forebay_log_append_batch_compressed(r(log), 0, ptr::null(), 1, any());
         "log" => forebay_log_append_batch_at(None, 1, one, 1);
         "records" => forebay_log_append_batch_at(r(log), 1, ptr::null(), 1);
         "log" => forebay_log_set_options(None, ptr::null());
@@ -207,6 +209,7 @@ fn null_is_nothing_to_free_and_nothing_to_count() {
         forebay_consumer_free(None);
         ok(forebay_log_close(None));
         ok(forebay_store_close(None));
+        forebay_store_free(None);
     }
 }
 

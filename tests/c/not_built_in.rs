@@ -29,6 +29,7 @@ fn a_replicator_that_was_not_built_in_is_named() {
         unsafe { forebay_replicator_next_notice(None, 0, None, 0) },
         unsafe { forebay_replicator_wait(None, 0, 0, None) },
         unsafe { forebay_replicator_stop(None) },
+        unsafe { forebay_replicator_stop_within(None, 0) },
         unsafe { forebay_turns_new(None, text, None, none, None) },
         unsafe { forebay_turns_turn(None, None) },
         unsafe { forebay_turns_next_notice(None, None, 0) },

@@ -263,13 +263,13 @@ fn turns_ship_without_a_thread() {
         (unsafe { forebay_turns_next_notice(Some(turns), place, size) }, notice.kind)
     };
     // One that cannot be handed out is not lost.
-    fails(next(4).0, INVALID, "the notice says it has 4 bytes");
+    fails(next(4).0, INVALID, "notice: 4 bytes is no size of it");
     let kinds: Vec<_> = (0..3).map(|_| next(size_of::<forebay_notice>())).collect();
     let kinds: Vec<_> = kinds.into_iter().map(|(status, kind)| (ok(status), kind).1).collect();
     assert_eq!(kinds, [FOREBAY_NOTICE_CONNECTED, FOREBAY_NOTICE_CAUGHT_UP, FOREBAY_NOTICE_NONE]);
     let nowhere = unsafe { forebay_turns_upstream_offset(Some(turns), 3) };
     assert_eq!(nowhere, i64::from(forebay_status::FOREBAY_NOT_FOUND as i32));
-    fails(status(&mut progress, 0), INVALID, "the progress says it has 0 bytes");
+    fails(status(&mut progress, 0), INVALID, "progress: 0 bytes is no size of it");
     close(rig.log);
     assert!((0..100).any(|_| turn() == -1), "nothing is shipped any more");
     unsafe { forebay_turns_free(Some(turns)) };

@@ -45,7 +45,7 @@ fn options_of_an_older_and_of_a_newer_caller_are_understood() {
     for wrong in [0, 4, 7, 1 << 20, u32::MAX] {
         newer.known.struct_size = wrong;
         let (status, _) = open(&newer);
-        refused(status, FOREBAY_INVALID_ARGUMENT, &format!("says it has {wrong} bytes"));
+        refused(status, FOREBAY_INVALID_ARGUMENT, &format!("{wrong} bytes is no size"));
     }
 }
 
@@ -84,7 +84,7 @@ fn options_are_set_from_text_or_left_as_they_are() {
         (unsafe { forebay_options_set(place, bytes(name), bytes(value)) }, options)
     };
     type Holds = fn(&forebay_options) -> bool;
-    let good: [(&str, &str, Holds); 14] = [
+    let good: [(&str, &str, Holds); 17] = [
         ("segment_bytes", "1048576", |o| o.segment_bytes == 1 << 20),
         ("retention_ms", " 86400000 ", |o| o.retention_ms == 86_400_000),
         ("flush", "every_append", |o| o.flush == FOREBAY_FLUSH_EVERY_APPEND),
@@ -99,6 +99,9 @@ fn options_are_set_from_text_or_left_as_they_are() {
         ("on_full", "block_ms=50", |o| (o.on_full, o.on_full_block_ms) == (2, 50)),
         ("on_full", "drop_oldest", |o| o.on_full == FOREBAY_ON_FULL_DROP_OLDEST),
         ("background", "true", |o| o.background == 1),
+        ("compression", " lz4 ", |o| o.compression == FOREBAY_COMPRESSION_LZ4),
+        ("compression.type", "zstd", |o| o.compression == FOREBAY_COMPRESSION_ZSTD),
+        ("compression_level", "-3", |o| o.compression_level == -3),
     ];
     for (name, value, holds) in good {
         let (status, now) = set(name, value);
@@ -117,11 +120,39 @@ fn options_are_set_from_text_or_left_as_they_are() {
         ("flush", "interval", FOREBAY_INVALID_ARGUMENT),
         ("flush", "interval_ms=soon", FOREBAY_INVALID_ARGUMENT),
         ("background", "yes", FOREBAY_INVALID_ARGUMENT),
+        ("flush", "interval_ms=0", FOREBAY_INVALID_ARGUMENT),
+        ("flush", "every_bytes=0", FOREBAY_INVALID_ARGUMENT),
         ("on_full", "block", FOREBAY_INVALID_ARGUMENT),
+        ("compression", "", FOREBAY_INVALID_ARGUMENT),
+        ("compression", "brotli", FOREBAY_INVALID_ARGUMENT),
+        ("compression_level", "high", FOREBAY_INVALID_ARGUMENT),
     ] {
         let (said, now) = set(name, value);
         refused(said, status, name);
         assert_eq!(format!("{now:?}"), before, "{name} = {value}");
+    }
+}
+
+/// A person reads it who does not have the header at hand.
+#[test]
+fn a_value_that_is_none_is_told_with_those_that_are() {
+    let mut options = options();
+    let place = NonNull::new(&raw mut options);
+    for (name, value, allowed) in [
+        ("on_full", "drop-oldest", "allowed: reject, drop_oldest, block_ms=N"),
+        ("hold", "all", "allowed: nobody, everyone, each, any"),
+        ("flush", "500", "allowed: every_append, manual, interval_ms=N, every_bytes=N"),
+        ("flush", "interval_ms=0", "flush is `0`, allowed: 1 or more"),
+        ("background", "1", "allowed: false, true"),
+        ("compression", "brotli", "allowed: none, gzip, snappy, lz4, zstd"),
+        ("segment_bytes", "64MiB", "without a unit"),
+        ("segment_ms", "7d", "without a unit"),
+        ("budget_bytes", "64MiB", "without a unit, or -1 for no bound"),
+        ("retention_ms", "7d", "without a unit, or -1 for no bound"),
+    ] {
+        let set = unsafe { forebay_options_set(place, bytes(name), bytes(value)) };
+        refused(set, FOREBAY_INVALID_ARGUMENT, allowed);
+        assert!(said().starts_with(&format!("{name} is `")), "{}", said());
     }
 }
 
@@ -237,7 +268,7 @@ fn true_and_false_are_read_in_one_way_everywhere() {
     for value in ["1", "yes", "TRUE", "on", "", "truee"] {
         for (status, said) in set(value) {
             assert_eq!(status, FOREBAY_INVALID_ARGUMENT, "{value}");
-            let expected = format!("NAME is `{value}`, which is none of its values");
+            let expected = format!("NAME is `{value}`, allowed: false, true");
             assert!(said.starts_with(&expected), "{said}");
         }
     }
@@ -287,7 +318,7 @@ fn a_replicators_options_are_set_from_text_or_left_as_they_are() {
 fn options_that_cannot_work_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     type Change = fn(&mut forebay_options);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 17] = [
         ("flush", |o| o.flush = 5),
         ("flush", |o| o.flush = FOREBAY_FLUSH_INTERVAL),
         ("flush_interval_ms", |o| (o.flush, o.flush_interval_ms) = (FOREBAY_FLUSH_INTERVAL, -1)),
@@ -302,6 +333,9 @@ fn options_that_cannot_work_are_refused_by_name() {
         ("on_full", |o| o.on_full = 3),
         ("background", |o| o.background = 2),
         ("priority", |o| o.priority = 256),
+        ("compression", |o| o.compression = 5),
+        ("compression_level", |o| o.compression_level = 23),
+        ("compression_level", |o| (o.compression, o.compression_level) = (0, 1 << 20)),
     ];
     for (name, change) in cases {
         let mut options = options();

@@ -154,6 +154,9 @@ fn a_store_is_driven_by_a_configuration_file() {
     }
     ok(status);
     ok(unsafe { forebay_store_close(h(place.assume_init())) });
+    // Who has no use for the status has what closes all the same.
+    let again = given(|again| unsafe { forebay_store_open_config(path(&dir), path(&file), again) });
+    unsafe { forebay_store_free(h(again)) };
     std::fs::write(&file, "[store]\nmax_open_log = 3\n").unwrap();
     let status = unsafe { forebay_store_open_config(path(&dir), path(&file), Some(&mut place)) };
     refused(status, FOREBAY_INVALID_ARGUMENT, "max_open_log");

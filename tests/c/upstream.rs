@@ -13,12 +13,13 @@ use forebay::ffi::*;
 use super::face::*;
 
 /// Each setting with values that it can have, and some that it cannot.
-const SETTINGS: [(&str, &[&str], &[&str]); 25] = [
+const SETTINGS: [(&str, &[&str], &[&str]); 26] = [
     ("client.id", &["gateway-1", ""], &[]),
     ("partition", &["0", " 12 ", "by_log_id", "key:engine-7", "key:"], &["-1", "", "any", "4e9"]),
     ("socket.connection.setup.timeout.ms", &["1", "60000"], &["0", "-1", "10s", ""]),
     ("request.timeout.ms", &["30000"], &["0", "-1", "soon"]),
     ("merge.bytes", &["0", "262144"], &["-1", "256k"]),
+    ("compression.type", &["none"], &["", "brotli", "Zstandard"]),
     ("security.protocol", &["PLAINTEXT", "ssl", "SASL_PLAINTEXT", " SASL_SSL "], &["TLS", ""]),
     ("ssl.ca.location", &["/etc/ca.pem"], &[""]),
     ("ssl.ca.pem", &["-----BEGIN CERTIFICATE-----"], &[]),
@@ -231,6 +232,13 @@ fn a_topic_has_servers_and_a_name() {
     };
     fails(new("", "t"), INVALID, "bootstrap is empty");
     fails(new("a:1", " "), INVALID, "topic is empty");
+    fails(new("h:99999", "t"), INVALID, "'h:99999' is no bootstrap server: \"host:9092\" is one");
+    fails(new("h:9092,:1", "t"), INVALID, "':1' is no bootstrap server");
+    fails(new("a:1", "a b/c"), INVALID, "\"a b/c\" is no topic: 1 to 249");
+    for good in ["h", "h:9092, [::1]:9093", "10.0.0.1"] {
+        let bootstrap = bytes(good);
+        free(opened(|place| unsafe { forebay_upstream_kafka_new(bootstrap, bytes("t"), place) }));
+    }
     let (a, t) = (bytes("a:1"), bytes("t"));
     fails(unsafe { forebay_upstream_kafka_new(a, t, None) }, INVALID, "upstream_out is NULL");
     let upstream = kafka();

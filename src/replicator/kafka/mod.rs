@@ -154,6 +154,21 @@ impl KafkaUpstream {
         self
     }
 
+    /// Refuses bootstrap servers and a topic of a form that none has.
+    #[cfg(feature = "ffi")]
+    pub(crate) fn check_form(&self) -> Result<()> {
+        let topic = self.settings.topic.as_str();
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if !(1..=249).contains(&topic.len()) || !topic.bytes().all(legal) {
+            let text = format!("{topic:?} is no topic: 1 to 249 of letters, digits, '.', '_', '-'");
+            return Err(Error::new(crate::ErrorKind::InvalidArgument, text));
+        }
+        let servers = self.settings.servers();
+        servers
+            .map(drop)
+            .map_err(|error| Error::new(crate::ErrorKind::InvalidArgument, error.what_failed()))
+    }
+
     /// Makes the topic where there is none, with so many partitions and replicas (-1: as the
     /// cluster has it), and these settings.
     #[must_use]

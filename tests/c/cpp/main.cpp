@@ -45,6 +45,8 @@ static void what_is_appended_is_read() {
   must(log.append_batch_at(7, more));
   must(log.append_batch_at(9, {NewRecord("e")}));
   CHECK(must(log.append_batch(std::vector<NewRecord>())) == 10);
+  CHECK(must(log.append_batch_compressed(FOREBAY_COMPRESSION_NONE, std::vector<NewRecord>())) == 10);
+  CHECK(fails(log.append_batch_compressed(5, {NewRecord("e")}), FOREBAY_INVALID_ARGUMENT));
   CHECK(fails(log.append_batch_at(3, more), FOREBAY_CONFLICT));
   CHECK(fails(log.append(std::string(2 << 20, 'x')), FOREBAY_RECORD_TOO_LARGE));
   CHECK(fails(log.append(NewRecord("bad").key(std::string(2 << 20, 'x'))),
@@ -336,6 +338,7 @@ static void options_are_what_was_set() {
   options.on_full_block(3s).io_mode(FOREBAY_IO_POSITIONED).recovery(FOREBAY_RECOVERY_FULL);
   options.media(FOREBAY_MEDIA_TORN_OVERWRITE, 8192).background(true).priority(4);
   options.thin_keep_one_in(10).hold_each("a,b").segment_bytes(1 << 16);
+  options.compression(FOREBAY_COMPRESSION_ZSTD, -5);
   const Options copy = options;
   options.hold_everyone().on_full_reject().flush_every_append();
   const auto raw = copy.raw();
@@ -349,6 +352,8 @@ static void options_are_what_was_set() {
   CHECK(raw.recovery == FOREBAY_RECOVERY_FULL && raw.media == FOREBAY_MEDIA_TORN_OVERWRITE);
   CHECK(raw.torn_bytes == 8192 && raw.background == 1 && raw.priority == 4);
   CHECK(raw.thin_keep_one_in == 10 && raw.segment_bytes == 1 << 16);
+  CHECK(raw.compression == FOREBAY_COMPRESSION_ZSTD && raw.compression_level == -5);
+  CHECK(Options().compression(FOREBAY_COMPRESSION_GZIP).raw().compression_level == 0);
   CHECK(raw.hold == FOREBAY_HOLD_EACH && forebay::bytes_view(raw.hold_consumers) == "a,b");
   CHECK(options.raw().hold == FOREBAY_HOLD_EVERYONE);
   CHECK(options.raw().on_full == FOREBAY_ON_FULL_REJECT);
@@ -389,6 +394,7 @@ static void what_was_moved_from_or_closed_says_so() {
   CHECK(fails(log.append("x"), gone) && fails(log.append(NewRecord("x")), gone));
   CHECK(fails(log.append_batch({NewRecord("x")}), gone) && fails(log.flush(), gone));
   CHECK(fails(log.append_batch_at(0, {NewRecord("x")}), gone) && fails(log.id(), gone));
+  CHECK(fails(log.append_batch_compressed(0, {NewRecord("x")}), gone));
   CHECK(fails(log.reader(OffsetSpec::latest()), gone) && fails(log.consumer("d"), gone));
   CHECK(fails(log.delete_consumer("c"), gone) && fails(log.consumers(), gone));
   CHECK(fails(log.wait_for(0, Visibility::written, 0ms), gone) && fails(log.stats(), gone));

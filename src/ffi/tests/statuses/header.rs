@@ -104,6 +104,7 @@ fn statuses(function: &Function) -> BTreeSet<i32> {
     if cfg!(all(feature = "gzip", feature = "snappy", feature = "lz4", feature = "zstd")) {
         text =
             text.replace("FOREBAY_UNSUPPORTED if the batch is compressed by what is not built", "");
+        text = text.replace("FOREBAY_UNSUPPORTED for a codec that is not built in", "");
     }
     let text = text.replace("get FOREBAY_", "get ").replace("of FOREBAY_", "of ");
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');

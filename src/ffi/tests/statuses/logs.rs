@@ -25,7 +25,8 @@ pub(super) fn a_log_does_what_it_is_told() {
         forebay_log_append(r(log), bytes("21.5 C"), any());
         forebay_log_append_record(r(log), Some(&one), any());
         forebay_log_append_batch(r(log), &raw const one, 1, any());
-        forebay_log_append_batch_at(r(log), 3, &raw const one, 1);
+        forebay_log_append_batch_compressed(r(log), 0, &raw const one, 1, any());
+        forebay_log_append_batch_at(r(log), 4, &raw const one, 1);
         forebay_log_flush(r(log), any());
         forebay_log_wait(r(log), 3, FOREBAY_DURABLE, 0, any());
         forebay_log_start_offset(r(log));
@@ -58,6 +59,7 @@ pub(super) fn a_log_that_is_closed_says_so() {
         forebay_log_append(r(log), bytes("late"), None);
         forebay_log_append_record(r(log), Some(&one), None);
         forebay_log_append_batch(r(log), &raw const one, 1, None);
+        forebay_log_append_batch_compressed(r(log), 0, &raw const one, 1, None);
         forebay_log_append_batch_at(r(log), 1, &raw const one, 1);
         forebay_log_flush(r(log), None);
         forebay_log_wait(r(log), 1, FOREBAY_WRITTEN, -1, any());
@@ -99,6 +101,7 @@ pub(super) fn a_log_after_a_failed_sync_says_so() {
         forebay_log_append(r(log), bytes("refused"), None);
         forebay_log_append_record(r(log), Some(&one), None);
         forebay_log_append_batch(r(log), &raw const one, 1, None);
+        forebay_log_append_batch_compressed(r(log), 0, &raw const one, 1, None);
         forebay_log_append_batch_at(r(log), 21, &raw const one, 1);
         forebay_log_flush(r(log), None);
         forebay_log_wait(r(log), 20, FOREBAY_DURABLE, 0, any());
@@ -116,6 +119,7 @@ pub(super) fn a_log_on_a_device_that_fails_says_so() {
         forebay_log_append(r(rig.log), bytes("one"), None);
         forebay_log_append_record(r(rig.log), Some(&one), None);
         forebay_log_append_batch(r(rig.log), &raw const one, 1, None);
+        forebay_log_append_batch_compressed(r(rig.log), 0, &raw const one, 1, None);
         forebay_log_append_batch_at(r(rig.log), 21, &raw const one, 1);
         forebay_log_delete_records(r(rig.log), 15, None);
         forebay_log_verify(r(rig.log), room(), size_of::<forebay_verification>());
@@ -154,6 +158,7 @@ pub(super) fn a_log_on_a_device_that_fails_says_so() {
         forebay_log_append(r(log), bytes(&value), None);
         forebay_log_append_record(r(log), Some(&one), None);
         forebay_log_append_batch(r(log), [one; 1].as_ptr(), 1, None);
+        forebay_log_append_batch_compressed(r(log), 0, [one; 1].as_ptr(), 1, None);
         forebay_log_append_batch_at(r(log), end, [one; 1].as_ptr(), 1);
     }
     rig.disk.set_space(None);
@@ -168,6 +173,7 @@ pub(super) fn a_log_that_is_full_or_asked_too_much_says_so() {
         forebay_log_append(r(log), bytes(&large), None);
         forebay_log_append_record(r(log), Some(&one), None);
         forebay_log_append_batch(r(log), &raw const one, 1, None);
+        forebay_log_append_batch_compressed(r(log), 0, &raw const one, 1, None);
         forebay_log_append_batch_at(r(log), 21, &raw const one, 1);
     }
     says! { FOREBAY_CONFLICT: forebay_log_append_batch_at(r(log), 7, &raw const short, 1); }

@@ -10,13 +10,14 @@ pub(super) fn each_function_refuses_what_is_null() {
     says! {
         FOREBAY_INVALID_ARGUMENT:
         forebay_last_error_offsets(None, any());
-        forebay_options_init(None, 176);
+        forebay_options_init(None, 184);
         forebay_options_set(None, text, text);
         forebay_log_open(text, ptr::null(), None);
         forebay_log_id(None, any());
         forebay_log_append(None, text, None);
         forebay_log_append_record(None, Some(&record), None);
         forebay_log_append_batch(None, &raw const record, 1, None);
+        forebay_log_append_batch_compressed(None, 0, &raw const record, 1, None);
         forebay_log_append_batch_at(None, 0, &raw const record, 1);
         forebay_log_set_options(None, ptr::null());
         forebay_log_flush(None, None);

@@ -97,7 +97,13 @@ impl Upstream for Known {
     fn disconnect(&mut self) {}
     fn status(&self) -> UpstreamStatus {
         let offset_map = vec![(Offset::new(0), 1000)];
-        UpstreamStatus { upstream_offset: Some(1019), offset_map, ..UpstreamStatus::default() }
+        UpstreamStatus {
+            upstream_offset: Some(1019),
+            offset_map,
+            sent_as_stored: 3,
+            sent_encoded: 2,
+            ..UpstreamStatus::default()
+        }
     }
 }
 
@@ -112,6 +118,18 @@ fn where_records_stand_upstream() {
     let mut turns = ReplicatorTurns::new(&log, "b", Known, &options, clock).unwrap();
     turns.turn();
     let turns: *mut forebay_turns = give(Turning::of(turns));
+    let mut progress = MaybeUninit::<forebay_progress>::uninit();
+    let (place, size) = (h(progress.as_mut_ptr()), size_of::<forebay_progress>());
+    for status in unsafe {
+        [
+            forebay_replicator_status(r(replicator), place, size),
+            forebay_turns_status(h(turns), place, size),
+        ]
+    } {
+        assert_eq!(status, FOREBAY_OK, "{}", said());
+        let progress = unsafe { progress.assume_init() };
+        assert_eq!((progress.sent_as_stored, progress.sent_encoded), (3, 2));
+    }
     says! {
         FOREBAY_OK:
         forebay_replicator_upstream_offset(r(replicator), 7);

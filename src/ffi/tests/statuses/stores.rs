@@ -66,7 +66,7 @@ pub(super) fn a_store_does_what_it_is_told() {
         FOREBAY_OK:
         forebay_log_list_free(h(list));
         forebay_store_close(h(store));
-        forebay_store_close(h(configured));
+        forebay_store_free(h(configured));
     }
     for log in [log, part] {
         unsafe { forebay_log_free(h(log.assume_init())) };
