@@ -41,6 +41,8 @@ pub(crate) struct Space {
     used: AtomicI64,
     /// Of these, what files take that have no name any more.
     pinned: AtomicU64,
+    /// The same, until what they took can be seen to be given back.
+    held: AtomicU64,
     limit: AtomicU64,
     reserve: AtomicU64,
     /// Kept back for copies.
@@ -49,6 +51,8 @@ pub(crate) struct Space {
     above: Option<Arc<Space>>,
     /// Something was given back.
     freed: Event,
+    /// How often room was made: segments went.
+    rooms: AtomicU64,
     /// Held for reading while bytes are taken or given, and for writing while all are counted anew.
     moving: RwLock<()>,
 }
@@ -60,11 +64,13 @@ impl Space {
             level,
             used: AtomicI64::new(0),
             pinned: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             limit: AtomicU64::new(u64::MAX),
             reserve: AtomicU64::new(0),
             spare: AtomicU64::new(0),
             above,
             freed: Event::default(),
+            rooms: AtomicU64::new(0),
             moving: RwLock::new(()),
         }
     }
@@ -120,6 +126,7 @@ impl Space {
 
     /// A file that takes so much has no name any more.
     pub(crate) fn pin(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
         self.pinned.fetch_add(bytes, Ordering::Relaxed);
         if let Some(above) = &self.above {
             above.pin(bytes);
@@ -134,6 +141,12 @@ impl Space {
             space = one.above.as_deref();
         }
         self.give(bytes);
+        // The last of all: who sees that nothing is held finds what was given back.
+        let mut space = Some(self);
+        while let Some(one) = space {
+            one.held.fetch_sub(bytes, Ordering::Release);
+            space = one.above.as_deref();
+        }
     }
 
     /// Says how much is really taken; the space above learns the difference.
@@ -162,12 +175,14 @@ impl Space {
         };
         let most = i64::try_from(limit.saturating_sub(reserve)).unwrap_or(i64::MAX);
         let wanted = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // Before it looks: what is made behind the look has to be told from what was there.
+        let (rooms, held) = (self.rooms(), self.held.load(Ordering::Acquire));
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             let then = used.checked_add(wanted)?;
             (then <= most).then_some(then)
         });
         if let Err(used) = taken {
-            let over = OverBudget { level: self.level, limit, reserve, used, wanted };
+            let over = OverBudget { level: self.level, limit, reserve, used, wanted, rooms, held };
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, over));
         }
         match &self.above {
@@ -190,6 +205,33 @@ impl Space {
         if let Some(above) = &self.above {
             above.give(bytes);
         }
+    }
+
+    /// Takes note that segments went to make room, once what they took is given back.
+    pub(crate) fn room_was_made(&self) {
+        self.rooms.fetch_add(1, Ordering::AcqRel);
+        if let Some(above) = &self.above {
+            above.room_was_made();
+        }
+    }
+
+    /// How often that was.
+    pub(crate) fn rooms(&self) -> u64 {
+        self.rooms.load(Ordering::Acquire)
+    }
+
+    /// Whether room was made since a budget, this one or that above, refused what failed with this
+    /// error: then to look again comes before making more.
+    pub(crate) fn has_made_room_since(&self, error: &Error) -> bool {
+        let Some(over) = refusal(error) else { return false };
+        let mut spaces = std::iter::successors(Some(self), |one| one.above.as_deref());
+        let whose = spaces.find(|one| one.level == over.level);
+        whose.is_some_and(|one| one.rooms() != over.rooms)
+    }
+
+    /// Whether files that had no name any more took some of the budget that refused.
+    pub(crate) fn was_room_held(error: &Error) -> bool {
+        refusal(error).is_some_and(|over| over.held > 0)
     }
 
     /// To be read before looking for room, for [`Space::wait_since`].
@@ -226,6 +268,10 @@ struct OverBudget {
     reserve: u64,
     used: i64,
     wanted: i64,
+    /// How often room had been made by then.
+    rooms: u64,
+    /// What was taken by files that had no name any more.
+    held: u64,
 }
 
 impl std::error::Error for OverBudget {}
@@ -247,8 +293,12 @@ impl fmt::Display for OverBudget {
 
 /// Whose budget refused what failed with this error; `None` if none did.
 pub(crate) fn over_budget(error: &Error) -> Option<Level> {
+    refusal(error).map(|over| over.level)
+}
+
+fn refusal(error: &Error) -> Option<&OverBudget> {
     let source = error.source()?.downcast_ref::<io::Error>()?;
-    source.get_ref()?.downcast_ref::<OverBudget>().map(|over| over.level)
+    source.get_ref()?.downcast_ref::<OverBudget>()
 }
 
 #[cfg(test)]

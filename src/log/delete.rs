@@ -168,6 +168,9 @@ impl Inner {
             gone.segments += 1;
             gone.bytes += bytes;
         }
+        if gone.segments > 0 {
+            self.space.room_was_made();
+        }
         Ok(gone)
     }
 }

@@ -68,6 +68,10 @@ impl Inner {
         if error.kind() != ErrorKind::OutOfSpace || self.is_closed() {
             return Err(error);
         }
+        // Of many appends that found none, the first makes room for as many as that serves.
+        if self.space.has_made_room_since(&error) {
+            return Ok(());
+        }
         let policy = self.policy();
         let level = over_budget(&error);
         // What nobody needs goes first, whatever the policy; what cannot be freed is no news.
@@ -87,10 +91,24 @@ impl Inner {
             OnFull::Reject => Err(error),
             OnFull::DropOldest => match self.drop_for(level, policy.priority) {
                 Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(error),
+                Ok(false) | Err(_) => self.wait_for_dropped(error, patience),
             },
             OnFull::Block(most) => self.wait_for_room(most, error, patience),
         }
+    }
+
+    /// Where there was nothing to drop: lets the append be tried again if that is because another
+    /// thread did meanwhile, or if what was dropped has yet to be let go of, by a flush that is
+    /// under way or by a reader.
+    fn wait_for_dropped(&self, error: Error, patience: &mut Option<Patience>) -> Result<()> {
+        if self.space.has_made_room_since(&error) {
+            return Ok(());
+        }
+        if !Space::was_room_held(&error) {
+            return Err(error);
+        }
+        let most = Duration::from_millis(limits::FULL_POLL_MILLIS);
+        self.wait_for_room(most, error, patience)
     }
 
     /// Lets the append be tried again when something was given back, or hands the error back.

@@ -43,8 +43,6 @@ impl StoreInner {
                 }
                 return Ok(handle);
             }
-            // Whoever had a handle has closed it.
-            self.leave(&slot, &mut state)?;
             if let Some(options) = options.clone() {
                 state.options = Some(Box::new(options));
             }
@@ -81,6 +79,8 @@ impl StoreInner {
     ) -> Result<Arc<Inner>> {
         // With the slot locked: a close that begins now comes to this log behind its opening.
         self.check_open()?;
+        // Whoever had a handle may have closed it.
+        self.leave(slot, state)?;
         let store = self.options();
         let options = self.options_of(slot, state);
         let mapped = store.mapped_by(&options);
@@ -102,6 +102,7 @@ impl StoreInner {
                 state.mapped = 0;
             }
         }
+        slot.show(Some(&log));
         state.open = Some(Arc::clone(&log));
         // What its last close could not make durable is in its recovery report now.
         self.unflushed.lock().remove(&slot.number);
@@ -172,6 +173,7 @@ impl StoreInner {
     /// Closes a log whose slot is locked, if it is open; nothing else.
     pub(super) fn leave(&self, slot: &Arc<Slot>, state: &mut SlotState) -> Result<()> {
         let Some(log) = state.open.take() else { return Ok(()) };
+        slot.show(None);
         let outlook = log.outlook();
         let closed = log.close();
         self.table.lock().set_open(slot, false);

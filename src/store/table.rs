@@ -4,7 +4,7 @@
 //! log. Lock order: a slot, then the table; of two slots the second is only tried.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::disk::metered::Charges;
 use crate::log::Inner;
@@ -43,6 +43,8 @@ pub(super) struct Slot {
     /// Its files that are open.
     pub(super) charges: Arc<Charges>,
     state: Mutex<SlotState>,
+    /// What `open` of the state says, for who must not wait for the state.
+    opened: Mutex<Weak<Inner>>,
 }
 
 /// What is known of it.
@@ -77,6 +79,17 @@ impl Slot {
 
     pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, SlotState>> {
         self.state.try_lock()
+    }
+
+    /// The log, if it is open, asked without the lock: whoever has that may be opening or closing
+    /// it, or only be looking.
+    pub(super) fn opened(&self) -> Option<Arc<Inner>> {
+        self.opened.lock().upgrade().filter(|log| !log.is_closed())
+    }
+
+    /// Takes note of the log that is open now, if one is. The caller has the state.
+    pub(super) fn show(&self, log: Option<&Arc<Inner>>) {
+        *self.opened.lock() = log.map(Arc::downgrade).unwrap_or_default();
     }
 
     /// Takes note that it is used now.
@@ -127,6 +140,7 @@ impl Table {
             used_at: AtomicU64::new(0),
             charges: Arc::default(),
             state: Mutex::default(),
+            opened: Mutex::default(),
         });
         self.by_number.push(Some(Arc::clone(&slot)));
         self.logs.insert(dir_name, Arc::clone(&slot));

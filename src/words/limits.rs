@@ -128,6 +128,9 @@ pub(crate) const STORE_PASS_SECONDS: u64 = 10;
 pub(crate) const STORE_WAKE_MILLIS: u64 = 5;
 /// Partitions of one name that are taken for meant.
 pub(crate) const PARTITIONS_MAX: u32 = 100_000;
+/// How long an append that has no room waits for logs of its store that are being opened or closed,
+/// if no other log has anything to drop.
+pub(crate) const BUSY_LOGS_WAIT_MILLIS: u64 = 10_000;
 /// How long an append that has no room waits for another thread that archives.
 pub(crate) const HAND_OVER_WAIT_MILLIS: u64 = 10_000;
 

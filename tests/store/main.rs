@@ -12,6 +12,7 @@ mod budget;
 mod config;
 #[cfg(feature = "simulation")]
 mod crash;
+mod drops;
 #[cfg(feature = "simulation")]
 mod full;
 mod logs;

@@ -41,17 +41,22 @@ impl Inner {
         }
         let mut layout = Layout::of(self, true);
         if layout.sealed.is_empty() {
-            if !self.seal_active()? {
+            // Where it cannot be sealed, another thread may have done that just now.
+            self.seal_active()?;
+            layout = Layout::of(self, true);
+            if layout.sealed.is_empty() {
                 return Ok(None);
             }
-            layout = Layout::of(self, true);
         }
         if let Some(one_in) = self.policy().thin_keep_one_in {
             match self.thin_oldest(&layout, one_in) {
                 // Not even for 61 bytes in place of a segment: then one goes whole.
                 Err(error) if error.kind() == ErrorKind::OutOfSpace => {}
                 Ok(None) => {}
-                thinned => return thinned,
+                thinned => {
+                    self.space.room_was_made();
+                    return thinned;
+                }
             }
         }
         self.delete_oldest(&layout)
@@ -90,16 +95,16 @@ impl Inner {
     }
 
     /// Begins a new segment if the active one holds something and there is room for its successor.
-    fn seal_active(&self) -> Result<bool> {
+    fn seal_active(&self) -> Result<()> {
         let mut writer = self.lock_writer()?;
         self.refusal(&mut writer)?;
         if writer.active.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
         let rolled = self.save_tail(&mut writer).and_then(|()| self.roll(&mut writer));
         match rolled {
-            Err(error) if error.kind() == ErrorKind::OutOfSpace => Ok(false),
-            rolled => rolled.map(|()| true),
+            Err(error) if error.kind() == ErrorKind::OutOfSpace => Ok(()),
+            rolled => rolled,
         }
     }
 }
