@@ -11,8 +11,9 @@ use super::upstream::{Source, Upstream};
 use super::{LinkState, ReplicatorOptions, ReplicatorStatus, Shared};
 use crate::{Consumer, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Visibility};
 
-/// While it waits for records the thread looks this often whether it is to stop.
-const IDLE_STEP: Duration = Duration::from_millis(100);
+/// While it waits, for records, for an answer or for the link, the thread looks this often whether
+/// it is to stop, or the log was closed.
+pub(super) const IDLE_STEP: Duration = Duration::from_millis(100);
 /// While batches are sent one behind the other, how often the upstream is asked what it tells.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 /// Under a policy that never flushes by itself, how often an idle log's last records are flushed.
@@ -76,13 +77,19 @@ impl Driver {
 
     /// Does what is due.
     pub(super) fn step(&mut self) -> Next {
-        let done = match self.engine.next(self.now()) {
+        let step = self.engine.next(self.now());
+        let done = match step {
+            // Reading meets a log that was closed; these three need not touch it for long.
+            Step::Connect | Step::Wait(_) | Step::Acknowledge(_) => self.check_open(),
+            Step::Ship | Step::Idle => Ok(()),
+        };
+        let done = done.and_then(|()| match step {
             Step::Connect => self.connect().map(|()| Next::Step),
             Step::Ship => self.ship().map(|()| Next::Step),
             Step::Acknowledge(left) => self.acknowledge(left).map(|()| Next::Step),
             Step::Idle => self.idle(),
             Step::Wait(left) => Ok(Next::Later(left)),
-        };
+        });
         match done {
             Ok(next) => next,
             Err(error) if self.log_is_gone(&error) => {
@@ -290,10 +297,16 @@ impl Driver {
 
     /// An error of the log itself ends the replicator; all others are the link's.
     fn log_is_gone(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::Closed && self.check_open().is_err()
+    }
+
+    /// Whether the log was closed. A failed sync does not count: what is durable still ships.
+    fn check_open(&self) -> Result<()> {
         // Not by reading it: that goes on until it is closed to the end.
-        let more = || self.log.wait_for(Offset::new(i64::MAX), Visibility::Written, Duration::ZERO);
-        let is_closed = |kind| kind == ErrorKind::Closed;
-        is_closed(error.kind()) && more().is_err_and(|error| is_closed(error.kind()))
+        match self.log.wait_for(Offset::new(i64::MAX), Visibility::Written, Duration::ZERO) {
+            Err(error) if error.kind() == ErrorKind::Closed => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn link_failed(&mut self, error: &Error) {

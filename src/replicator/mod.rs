@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ConsumerOptions, Error, ErrorKind, Log, Offset, OffsetSpec, Result, Timestamp, Visibility,
 };
-use driver::{Driver, Next};
+use driver::{Driver, IDLE_STEP, Next};
 use notices::Notices;
 
 #[cfg(feature = "kafka")]
@@ -179,7 +179,10 @@ pub struct ReplicatorStatus {
 /// upstream is asked what it has, and shipping resumes exactly there: nothing is lost, nothing is
 /// there twice. Progress is kept in the log as a consumer of the replicator's name.
 ///
-/// Dropping it stops it.
+/// Dropping it stops it. Closing the log, or its store, ends it too, whatever the link does: within
+/// a tenth of a second, or if a call into the upstream is under way then, when that returns. From a
+/// Kafka broker that says nothing that comes when the connect or request timeout runs out. Then
+/// its state is [`LinkState::Stopped`], and who waits here is told.
 ///
 /// # Examples
 /// ```
@@ -296,7 +299,7 @@ fn run(driver: Driver, log: &Log, shared: &Arc<Shared>) {
                 // What is wrong with the log is found by the next step.
                 let _ = log.wait_for(offset, Visibility::Durable, at_most);
             }
-            Next::Later(wait) => pause(shared, wait),
+            Next::Later(wait) => pause(shared, wait.min(IDLE_STEP)),
             Next::End => break,
         }
     }

@@ -70,7 +70,8 @@ impl ReplicatorTurns {
     }
 
     /// Does the next step: opens the link, sends a batch, or takes answers. Blocks as long as the
-    /// upstream's call does.
+    /// upstream's call does. The first turn after the log, or its store, was closed says
+    /// [`Turn::Ended`], whatever the link does.
     pub fn turn(&mut self) -> Turn {
         match self.driver.step() {
             Next::Step => Turn::Again,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use forebay::{
     ConsumerOptions, Error, ErrorKind, FlushPolicy, LinkState, Log, LogUpstream, Offset,
-    OffsetSpec, RecordBatch, Replicator, ReplicatorOptions, Result, Resume, Source, Upstream,
-    Visibility,
+    OffsetSpec, RecordBatch, Replicator, ReplicatorNotice, ReplicatorOptions, ReplicatorTurns,
+    Result, Resume, Source, Turn, Upstream, Visibility,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -275,6 +275,63 @@ fn closing_the_log_ends_the_replicator() {
     assert_eq!(waited.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(replicator.status().link, LinkState::Stopped);
     replicator.stop().unwrap();
+}
+
+/// The same while the link is down, in a wait of minutes for the next try, and while an answer is
+/// waited for as long: who waits for a notice, or for records to arrive, is told.
+#[test]
+fn closing_the_log_ends_a_replicator_whose_link_is_down_or_silent() {
+    for silent in [false, true] {
+        let tmp = tempfile::tempdir().unwrap();
+        let (log, fake) = (edge(tmp.path()), Fake::default());
+        fill(&log, 5);
+        let mut options = ReplicatorOptions::new().acknowledge_timeout(LONG * 60);
+        if silent {
+            fake.0.lock().unwrap().silent = true;
+        } else {
+            fake.0.lock().unwrap().faults = vec![Fault::Connect; 1000];
+            options = options.backoff(LONG * 60, LONG * 60);
+        }
+        let replicator = Replicator::start(&log, "up", fake.clone(), options).unwrap();
+        let link = if silent { LinkState::Connected } else { LinkState::Waiting };
+        while replicator.status().link != link {
+            std::thread::yield_now();
+        }
+        let closed = std::time::Instant::now();
+        log.close().unwrap();
+        let waited = replicator.wait_until(Offset::new(6), LONG);
+        assert_eq!(waited.unwrap_err().kind(), ErrorKind::Closed, "silent: {silent}");
+        let notices = std::iter::from_fn(|| replicator.next_notice(LONG));
+        assert_eq!(notices.last(), Some(ReplicatorNotice::Stopped), "silent: {silent}");
+        assert!(closed.elapsed() < LONG / 4, "silent: {silent}: {:?}", closed.elapsed());
+        assert!(!fake.0.lock().unwrap().connected, "the link is closed");
+        replicator.stop().unwrap();
+    }
+}
+
+/// Without a thread the first turn behind the close says so, whatever the link was waiting for.
+#[test]
+fn the_first_turn_after_the_close_is_the_last() {
+    for silent in [false, true] {
+        let tmp = tempfile::tempdir().unwrap();
+        let (log, fake) = (edge(tmp.path()), Fake::default());
+        fill(&log, 5);
+        fake.0.lock().unwrap().silent = silent;
+        if !silent {
+            fake.0.lock().unwrap().faults = vec![Fault::Connect; 1000];
+        }
+        let options = ReplicatorOptions::new();
+        let clock = || Duration::ZERO;
+        let mut turns = ReplicatorTurns::new(&log, "up", fake, &options, clock).unwrap();
+        for _ in 0..10 {
+            assert_ne!(turns.turn(), Turn::Ended);
+        }
+        log.close().unwrap();
+        assert_eq!(turns.turn(), Turn::Ended, "silent: {silent}");
+        let notices = std::iter::from_fn(|| turns.next_notice());
+        assert_eq!(notices.last(), Some(ReplicatorNotice::Stopped));
+        assert_eq!(turns.status().link, LinkState::Stopped);
+    }
 }
 
 /// An upstream that panics takes its thread with it, nothing else.
