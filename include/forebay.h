@@ -556,11 +556,11 @@ typedef struct forebay_follower forebay_follower;
 
 /**
  * Makes batches of single records that any number of threads append: 110 bytes on the disk for a
- * value of 100 instead of 170, and a third of the time. A record is in the log when its batch is:
- * the death of the process takes what waits here, whose tickets were not answered yet. If one
- * append returned before another one began, its record gets the lower offset; forebay_log_append
- * goes past what waits. Any number of threads may use it at once, for anything but
- * forebay_linger_free. It keeps the log open.
+ * value of 100 instead of 170. A record is in the log when its batch is: the death of the process
+ * takes what waits here, whose tickets were not answered yet. If one append returned before
+ * another one began, its record gets the lower offset; forebay_log_append goes past what waits. It
+ * takes up to six batches of memory, beside what memory_limit_bytes counts. Any number of
+ * threads may use it at once, for anything but forebay_linger_free. It keeps the log open.
  */
 typedef struct forebay_linger forebay_linger;
 

@@ -145,8 +145,9 @@ impl LingerOptions {
 /// [`Log::append_at`] and other lingers of the log go past what waits here.
 ///
 /// # Memory
-/// The open batch, the one being appended, and at most four full ones between them. Who would add
-/// one more waits.
+/// The open batch, the one being appended, and at most four full ones between them, and two buffers
+/// for the next ones. Who would add one more waits. It comes beside what
+/// [`LogOptions::memory_limit_bytes`](crate::LogOptions::memory_limit_bytes) counts.
 ///
 /// # Inside the log's own calls
 /// An append from inside a hook of [`LogOptions::validate`](crate::LogOptions::validate) is one as

@@ -1,10 +1,14 @@
 //! What stands in the way of a batch is told to every ticket of it, and to the next flush; and the
 //! linger goes on when it can.
 
-use forebay::{ErrorKind, FlushPolicy, LingerOptions, NewRecord, Refusal};
+#[cfg(feature = "simulation")]
+use forebay::FlushPolicy;
+use forebay::{ErrorKind, LingerOptions, NewRecord, Refusal};
 
-use crate::util::{OpenIn, all_texts, kind, manual, ways};
-use crate::{batch_sizes, counting, offsets};
+use crate::util::{OpenIn, kind, manual, ways};
+#[cfg(feature = "simulation")]
+use crate::{batch_sizes, util::all_texts};
+use crate::{counting, offsets};
 
 /// I19: a disk that is full refuses the batch, all of it, and takes the next one when it has room.
 #[test]

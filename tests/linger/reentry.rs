@@ -12,7 +12,9 @@ use forebay::{
     Result, SealedSegment, Ticket,
 };
 
-use crate::util::{MODES, all_texts, kind, manual, scratch};
+#[cfg(feature = "simulation")]
+use crate::util::kind;
+use crate::util::{MODES, all_texts, manual, scratch};
 use crate::{counting, offsets};
 
 /// Runs it on a thread of its own, so that one that waits for itself fails the test.
