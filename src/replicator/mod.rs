@@ -180,9 +180,9 @@ pub struct ReplicatorStatus {
 /// there twice. Progress is kept in the log as a consumer of the replicator's name.
 ///
 /// Dropping it stops it. Closing the log, or its store, ends it too, whatever the link does: within
-/// a tenth of a second, or if a call into the upstream is under way then, when that returns. From a
-/// Kafka broker that says nothing that comes when the connect or request timeout runs out. Then
-/// its state is [`LinkState::Stopped`], and who waits here is told.
+/// a tenth of a second, or if a call into the upstream is under way then, when that returns: to
+/// Kafka brokers that say nothing, when the timeouts of those that are tried have run out. Then its
+/// state is [`LinkState::Stopped`], and who waits here is told.
 ///
 /// # Examples
 /// ```

@@ -84,7 +84,8 @@ impl Slot {
     /// The log, if it is open, asked without the lock: whoever has that may be opening or closing
     /// it, or only be looking.
     pub(super) fn opened(&self) -> Option<Arc<Inner>> {
-        self.opened.lock().upgrade().filter(|log| !log.is_closed())
+        let open = self.opened.lock().upgrade();
+        open.filter(|log| !log.is_closed())
     }
 
     /// Takes note of the log that is open now, if one is. The caller has the state.
