@@ -173,7 +173,8 @@ pub unsafe extern "C" fn forebay_linger_free(linger: Option<NonNull<forebay_ling
 /// Waits for what `acknowledge` of the options says, and says the record's offset; `offset_out` may
 /// be NULL. The first thread that waits appends the batch for all when its time is over.
 /// What the batch met that could not be appended, the same for all its tickets:
-/// FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED, FOREBAY_CLOSED: the record is not in the log.
+/// FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED: the record is not in the log. Closing the log appends
+/// what waits.
 /// FOREBAY_IO: it may be, but is not known to be durable. FOREBAY_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn forebay_ticket_wait(

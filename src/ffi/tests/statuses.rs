@@ -5,6 +5,7 @@
 //! status that no scenario has seen, and one that the header does not name.
 
 mod header;
+mod lingers;
 mod logs;
 mod misuse;
 mod reading;
@@ -318,6 +319,10 @@ scenarios! {
     logs::a_log_on_a_device_that_fails_says_so;
     logs::a_log_that_is_full_or_asked_too_much_says_so;
     logs::what_cannot_be_opened_says_why;
+    lingers::a_linger_does_what_it_is_told;
+    lingers::a_linger_says_what_it_cannot;
+    lingers::a_linger_of_a_log_that_is_closed_says_so;
+    lingers::a_linger_on_a_device_that_fails_says_so;
     reading::readers_and_consumers_do_what_they_are_told;
     reading::readers_and_consumers_on_a_device_that_fails_say_so;
     reading::what_is_damaged_gone_or_not_there_is_told;
