@@ -271,6 +271,22 @@
 #define FOREBAY_COMPRESSION_ZSTD 4
 
 /**
+ * What goes from the log: whole segments from the front, by the retention options. The default.
+ */
+#define FOREBAY_CLEANUP_DELETE 0
+
+/**
+ * Records of which the key has a newer one: every record needs a key, or is refused with
+ * FOREBAY_INVALID_ARGUMENT. The retention options delete nothing.
+ */
+#define FOREBAY_CLEANUP_COMPACT 1
+
+/**
+ * Both.
+ */
+#define FOREBAY_CLEANUP_COMPACT_DELETE 2
+
+/**
  * In the flags of a record: it has a key and no value, and deletes that key where a log is
  * compacted.
  */
@@ -783,6 +799,27 @@ typedef struct {
    * How hard `compression` tries: gzip 1 to 9, 6; zstd -131072 to 22, 3. The others have none.
    */
   int32_t compression_level;
+  /**
+   * One of FOREBAY_CLEANUP_...
+   */
+  uint32_t cleanup_policy;
+  /**
+   * How much of the sealed bytes may be new before the log is compacted by itself, in per cent,
+   * 1 to 100; 50.
+   */
+  uint32_t min_cleanable_dirty_percent;
+  /**
+   * How long a tombstone stays in a compacted log; one day.
+   */
+  int64_t delete_retention_ms;
+  /**
+   * How old a record is at least before compaction takes it; no bound.
+   */
+  int64_t min_compaction_lag_ms;
+  /**
+   * The most bytes of memory in which a compaction keeps keys; 32 MiB.
+   */
+  uint64_t compaction_memory_bytes;
 } forebay_options;
 
 /**
@@ -1673,7 +1710,8 @@ forebay_status forebay_options_init(forebay_options *options, size_t size);
  * io_mode: auto, mapped, positioned; recovery: auto, full; media: auto, power_safe,
  * torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
  * background: true, false; compression, or compression.type as Kafka has it: none, gzip, snappy,
- * lz4, zstd; hold_consumers: names with commas between them, which has to stay
+ * lz4, zstd; cleanup_policy: delete, compact, compact,delete;
+ * hold_consumers: names with commas between them, which has to stay
  * valid until the options were used. Other options stay as they are, all of them if this fails.
  * Numbers are decimal, without a unit; -1 where the default is no bound says that. Spaces around a
  * value or a name of hold_consumers are no part of it. What a number may be is checked when the
@@ -1963,7 +2001,8 @@ void forebay_linger_free(forebay_linger *linger);
  * Waits for what `acknowledge` of the options says, and says the record's offset; `offset_out` may
  * be NULL. The first thread that waits appends the batch for all when its time is over.
  * What the batch met that could not be appended, the same for all its tickets:
- * FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED, FOREBAY_CLOSED: the record is not in the log.
+ * FOREBAY_OUT_OF_SPACE, FOREBAY_POISONED: the record is not in the log. Closing the log appends
+ * what waits.
  * FOREBAY_IO: it may be, but is not known to be durable. FOREBAY_INVALID_ARGUMENT.
  */
 FOREBAY_NODISCARD

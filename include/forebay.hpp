@@ -522,6 +522,25 @@ class Options {
     raw_.compression_level = level;
     return number(&forebay_options::compression, by);
   }
+  /// One of FOREBAY_CLEANUP_...
+  Options& cleanup_policy(std::uint32_t policy) noexcept {
+    return number(&forebay_options::cleanup_policy, policy);
+  }
+  /// How much may be new before the log is compacted by itself, in per cent.
+  Options& min_cleanable_dirty_percent(std::uint32_t percent) noexcept {
+    return number(&forebay_options::min_cleanable_dirty_percent, percent);
+  }
+  /// How long a tombstone stays in a compacted log.
+  Options& delete_retention(std::chrono::milliseconds age) noexcept {
+    return number(&forebay_options::delete_retention_ms, age.count());
+  }
+  /// How old a record is at least before compaction takes it.
+  Options& min_compaction_lag(std::chrono::milliseconds age) noexcept {
+    return number(&forebay_options::min_compaction_lag_ms, age.count());
+  }
+  Options& compaction_memory_bytes(std::uint64_t bytes) noexcept {
+    return number(&forebay_options::compaction_memory_bytes, bytes);
+  }
 
   /// Sets one from text, as a configuration file has it: forebay_options_set.
   Result<void> set(bytes_view name, bytes_view value) {

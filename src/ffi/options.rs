@@ -11,7 +11,8 @@ use super::sized::{self, Grows};
 use super::status::forebay_status;
 use super::text;
 use crate::{
-    Compression, FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode, Result,
+    Cleanup, Compression, FlushPolicy, Hold, IoMode, Log, LogOptions, Media, OnFull, RecoveryMode,
+    Result,
 };
 
 /// When records are flushed: at most flush_interval_ms after they were appended, kept by whoever
@@ -87,6 +88,13 @@ pub const FOREBAY_COMPRESSION_SNAPPY: u32 = 2;
 pub const FOREBAY_COMPRESSION_LZ4: u32 = 3;
 /// With "zstd": the smallest. Brokers before 2.1 do not know it.
 pub const FOREBAY_COMPRESSION_ZSTD: u32 = 4;
+/// What goes from the log: whole segments from the front, by the retention options. The default.
+pub const FOREBAY_CLEANUP_DELETE: u32 = 0;
+/// Records of which the key has a newer one: every record needs a key, or is refused with
+/// FOREBAY_INVALID_ARGUMENT. The retention options delete nothing.
+pub const FOREBAY_CLEANUP_COMPACT: u32 = 1;
+/// Both.
+pub const FOREBAY_CLEANUP_COMPACT_DELETE: u32 = 2;
 
 /// The options of a log. Zero means the default everywhere. Set all of them up with
 /// forebay_options_init before setting any; forebay_options_set takes them as text. Where the
@@ -165,6 +173,17 @@ pub struct forebay_options {
     pub compression: u32,
     /// How hard `compression` tries: gzip 1 to 9, 6; zstd -131072 to 22, 3. The others have none.
     pub compression_level: i32,
+    /// One of FOREBAY_CLEANUP_...
+    pub cleanup_policy: u32,
+    /// How much of the sealed bytes may be new before the log is compacted by itself, in per cent,
+    /// 1 to 100; 50.
+    pub min_cleanable_dirty_percent: u32,
+    /// How long a tombstone stays in a compacted log; one day.
+    pub delete_retention_ms: i64,
+    /// How old a record is at least before compaction takes it; no bound.
+    pub min_compaction_lag_ms: i64,
+    /// The most bytes of memory in which a compaction keeps keys; 32 MiB.
+    pub compaction_memory_bytes: u64,
 }
 
 // SAFETY: plain numbers and a pointer behind its size.
@@ -173,7 +192,7 @@ unsafe impl Grows for forebay_options {
 }
 
 #[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<forebay_options>() == 184);
+const _: () = assert!(size_of::<forebay_options>() == 216);
 
 impl forebay_options {
     pub(super) fn log_options(&self) -> Result<LogOptions> {
@@ -204,7 +223,36 @@ impl forebay_options {
             FOREBAY_MEDIA_TORN_OVERWRITE => options.media(Media::TornOverwrite),
             other => return Err(no_such("media", other, "FOREBAY_MEDIA_..., 0 to 2")),
         };
-        self.keeping(self.sizes(options)?)
+        self.keeping(self.compacting(self.sizes(options)?)?)
+    }
+
+    fn compacting(&self, mut options: LogOptions) -> Result<LogOptions> {
+        options = match self.cleanup_policy {
+            FOREBAY_CLEANUP_DELETE => options,
+            FOREBAY_CLEANUP_COMPACT => options.cleanup(Cleanup::Compact),
+            FOREBAY_CLEANUP_COMPACT_DELETE => options.cleanup(Cleanup::Both),
+            other => return Err(no_such("cleanup_policy", other, "FOREBAY_CLEANUP_..., 0 to 2")),
+        };
+        if self.min_cleanable_dirty_percent != 0 {
+            let percent = self.min_cleanable_dirty_percent;
+            let number = u8::try_from(percent);
+            let number =
+                number.map_err(|_| no_such("min_cleanable_dirty_percent", percent, "1 to 100"))?;
+            options = options.min_cleanable_dirty_percent(number);
+        }
+        if self.delete_retention_ms != 0 {
+            let age = millis(self.delete_retention_ms, "delete_retention_ms")?;
+            options = options.delete_retention(age);
+        }
+        if self.min_compaction_lag_ms != 0 {
+            let age = millis(self.min_compaction_lag_ms, "min_compaction_lag_ms")?;
+            options = options.min_compaction_lag(age);
+        }
+        if self.compaction_memory_bytes != 0 {
+            let bytes = size(self.compaction_memory_bytes, "compaction_memory_bytes")?;
+            options = options.compaction_memory_bytes(bytes);
+        }
+        Ok(options)
     }
 
     fn sizes(&self, mut options: LogOptions) -> Result<LogOptions> {
@@ -335,7 +383,8 @@ pub unsafe extern "C" fn forebay_options_init(
 /// io_mode: auto, mapped, positioned; recovery: auto, full; media: auto, power_safe,
 /// torn_overwrite; hold: nobody, everyone, each, any; on_full: reject, drop_oldest, block_ms=N;
 /// background: true, false; compression, or compression.type as Kafka has it: none, gzip, snappy,
-/// lz4, zstd; hold_consumers: names with commas between them, which has to stay
+/// lz4, zstd; cleanup_policy: delete, compact, compact,delete;
+/// hold_consumers: names with commas between them, which has to stay
 /// valid until the options were used. Other options stay as they are, all of them if this fails.
 /// Numbers are decimal, without a unit; -1 where the default is no bound says that. Spaces around a
 /// value or a name of hold_consumers are no part of it. What a number may be is checked when the

@@ -95,6 +95,13 @@ pub(super) fn set_of_log(o: &mut forebay_options, name: &str, bytes: forebay_byt
         "torn_bytes" => o.torn_bytes = number(name, value)?,
         "priority" => o.priority = number(name, value)?,
         "thin_keep_one_in" => o.thin_keep_one_in = number(name, value)?,
+        "cleanup_policy" => {
+            o.cleanup_policy = one_of(name, value, &["delete", "compact", "compact,delete"])?;
+        }
+        "min_cleanable_dirty_percent" => o.min_cleanable_dirty_percent = number(name, value)?,
+        "delete_retention_ms" => o.delete_retention_ms = number(name, value)?,
+        "min_compaction_lag_ms" => o.min_compaction_lag_ms = number(name, value)?,
+        "compaction_memory_bytes" => o.compaction_memory_bytes = number(name, value)?,
         "hold_consumers" => o.hold_consumers = bytes,
         "background" => o.background = truth(name, value)?.into(),
         "io_mode" => o.io_mode = one_of(name, value, &["auto", "mapped", "positioned"])?,

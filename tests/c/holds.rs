@@ -74,3 +74,41 @@ fn a_log_that_is_full_without_a_hold_names_no_consumer() {
     unsafe { forebay_consumer_free(h(idle)) };
     close(log);
 }
+
+/// From C as well: of a key the newest record stays, and one without a key is refused.
+#[test]
+fn a_log_that_is_compacted_keeps_the_newest_of_each_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options();
+    (options.segment_bytes, options.max_batch_bytes) = (8192, 4096);
+    (options.cleanup_policy, options.min_cleanable_dirty_percent) = (FOREBAY_CLEANUP_COMPACT, 1);
+    let mut log = MaybeUninit::uninit();
+    ok(unsafe { forebay_log_open(path(dir.path()), &raw const options, Some(&mut log)) });
+    let log = unsafe { log.assume_init() };
+    let keyless = unsafe { forebay_log_append(r(log), bytes("21.5 C"), None) };
+    assert_eq!(keyless, FOREBAY_INVALID_ARGUMENT);
+    assert!(said().contains("key"), "{}", said());
+    let segments = || {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap());
+        let sizes = files.filter(|file| file.path().extension().is_some_and(|end| end == "log"));
+        sizes.map(|file| file.metadata().unwrap().len()).sum::<u64>()
+    };
+    for number in 0..500 {
+        let (key, value) = (format!("door-{}", number % 5), format!("{number:0>200}"));
+        let record = forebay_new_record {
+            key: bytes(&key),
+            value: bytes(&value),
+            headers: std::ptr::null(),
+            header_count: 0,
+            timestamp_ms: 0,
+            flags: 0,
+            reserved_flags: 0,
+            reserved: [0; 2],
+        };
+        ok(unsafe { forebay_log_append_record(r(log), Some(&record), None) });
+    }
+    ok(unsafe { forebay_log_apply_retention(r(log), None, 0) });
+    assert!(segments() < 40_000, "{} bytes of 135,000 are left", segments());
+    assert_eq!(unsafe { forebay_log_end_offset(r(log)) }, 500);
+    close(log);
+}

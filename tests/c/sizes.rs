@@ -84,7 +84,7 @@ fn options_are_set_from_text_or_left_as_they_are() {
         (unsafe { forebay_options_set(place, bytes(name), bytes(value)) }, options)
     };
     type Holds = fn(&forebay_options) -> bool;
-    let good: [(&str, &str, Holds); 17] = [
+    let good: [(&str, &str, Holds); 22] = [
         ("segment_bytes", "1048576", |o| o.segment_bytes == 1 << 20),
         ("retention_ms", " 86400000 ", |o| o.retention_ms == 86_400_000),
         ("flush", "every_append", |o| o.flush == FOREBAY_FLUSH_EVERY_APPEND),
@@ -102,6 +102,13 @@ fn options_are_set_from_text_or_left_as_they_are() {
         ("compression", " lz4 ", |o| o.compression == FOREBAY_COMPRESSION_LZ4),
         ("compression.type", "zstd", |o| o.compression == FOREBAY_COMPRESSION_ZSTD),
         ("compression_level", "-3", |o| o.compression_level == -3),
+        ("cleanup_policy", "compact,delete", |o| {
+            o.cleanup_policy == FOREBAY_CLEANUP_COMPACT_DELETE
+        }),
+        ("min_cleanable_dirty_percent", "20", |o| o.min_cleanable_dirty_percent == 20),
+        ("delete_retention_ms", "60000", |o| o.delete_retention_ms == 60_000),
+        ("min_compaction_lag_ms", "5", |o| o.min_compaction_lag_ms == 5),
+        ("compaction_memory_bytes", "1048576", |o| o.compaction_memory_bytes == 1 << 20),
     ];
     for (name, value, holds) in good {
         let (status, now) = set(name, value);
@@ -126,6 +133,7 @@ fn options_are_set_from_text_or_left_as_they_are() {
         ("compression", "", FOREBAY_INVALID_ARGUMENT),
         ("compression", "brotli", FOREBAY_INVALID_ARGUMENT),
         ("compression_level", "high", FOREBAY_INVALID_ARGUMENT),
+        ("cleanup_policy", "compress", FOREBAY_INVALID_ARGUMENT),
     ] {
         let (said, now) = set(name, value);
         refused(said, status, name);
@@ -318,7 +326,7 @@ fn a_replicators_options_are_set_from_text_or_left_as_they_are() {
 fn options_that_cannot_work_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     type Change = fn(&mut forebay_options);
-    let cases: [(&str, Change); 17] = [
+    let cases: [(&str, Change); 21] = [
         ("flush", |o| o.flush = 5),
         ("flush", |o| o.flush = FOREBAY_FLUSH_INTERVAL),
         ("flush_interval_ms", |o| (o.flush, o.flush_interval_ms) = (FOREBAY_FLUSH_INTERVAL, -1)),
@@ -334,6 +342,10 @@ fn options_that_cannot_work_are_refused_by_name() {
         ("background", |o| o.background = 2),
         ("priority", |o| o.priority = 256),
         ("compression", |o| o.compression = 5),
+        ("cleanup_policy", |o| o.cleanup_policy = 3),
+        ("min_cleanable_dirty_percent", |o| o.min_cleanable_dirty_percent = 101),
+        ("min_cleanable_dirty_percent", |o| o.min_cleanable_dirty_percent = 256),
+        ("compaction_memory_bytes", |o| o.compaction_memory_bytes = 1),
         ("compression_level", |o| o.compression_level = 23),
         ("compression_level", |o| (o.compression, o.compression_level) = (0, 1 << 20)),
     ];

@@ -337,6 +337,11 @@ static void options_are_what_was_set() {
   options.retention_records(6).hold_limit_bytes(7).hold_lag_records(8).budget_bytes(9);
   options.on_full_block(3s).io_mode(FOREBAY_IO_POSITIONED).recovery(FOREBAY_RECOVERY_FULL);
   options.media(FOREBAY_MEDIA_TORN_OVERWRITE, 8192).background(true).priority(4);
+  options.cleanup_policy(FOREBAY_CLEANUP_COMPACT).min_cleanable_dirty_percent(20);
+  options.delete_retention(1h).min_compaction_lag(5ms).compaction_memory_bytes(1 << 20);
+  CHECK(options.raw().cleanup_policy == 1 && options.raw().min_cleanable_dirty_percent == 20);
+  CHECK(options.raw().delete_retention_ms == 3600000 && options.raw().min_compaction_lag_ms == 5);
+  CHECK(options.raw().compaction_memory_bytes == 1 << 20);
   options.thin_keep_one_in(10).hold_each("a,b").segment_bytes(1 << 16);
   options.compression(FOREBAY_COMPRESSION_ZSTD, -5);
   const Options copy = options;
