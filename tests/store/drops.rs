@@ -1,9 +1,10 @@
 //! A full store whose logs drop what is oldest, under many threads: an append is refused only where
 //! nothing could be dropped, whoever else looks for room at the same moment.
 
+use std::sync::Mutex;
 use std::thread;
 
-use forebay::{IoMode, Log, LogOptions, OffsetSpec, OnFull, Store};
+use forebay::{Hold, IoMode, Log, LogOptions, OffsetSpec, OnFull, Store};
 
 use crate::small;
 use crate::util::{MODES, scratch};
@@ -91,5 +92,33 @@ fn threads_that_append_to_a_log_of_two_segments_are_not_refused() {
         let first = refused.first();
         assert!(first.is_none(), "{mode:?}: {} refused: {}", refused.len(), first.unwrap());
         assert_eq!(kept(&log) + log.stats().records_dropped, THREADS * RECORDS, "{mode:?}");
+    }
+}
+
+/// What a consumer has committed goes first: nothing is dropped beside it, whoever finds the log
+/// full at the moment in which another thread makes that room.
+#[test]
+fn threads_that_append_drop_nothing_while_there_is_something_committed() {
+    for mode in MODES {
+        let dir = scratch();
+        let options = small(mode).segment_bytes(16 << 10).max_batch_bytes(4096);
+        let options = options.budget_bytes(512 << 10).hold(Hold::Everyone);
+        let log = options.on_full(OnFull::DropOldest).open(dir.path()).unwrap();
+        let uplink = Mutex::new(log.consumer("uplink").unwrap());
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..2 * RECORDS {
+                        let offset = log.append(vec![b'x'; 1000]).unwrap();
+                        let mut uplink = uplink.lock().unwrap();
+                        if offset > uplink.committed() {
+                            uplink.commit_offset(offset).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(log.stats().records_dropped, 0, "{mode:?}");
+        assert!(log.log_start_offset().get() > 0, "{mode:?}: it was full");
     }
 }
