@@ -378,7 +378,7 @@
 #define FOREBAY_NOTICE_CAUGHT_UP 3
 
 /**
- * Shipping went on behind `count` offsets that the log does not have any more.
+ * Shipping to Kafka went on behind `count` offsets that the log does not have any more.
  */
 #define FOREBAY_NOTICE_GAP 4
 
@@ -1074,7 +1074,8 @@ typedef struct {
   uint64_t budget_bytes;
   /**
    * What is taken of it, in whole blocks, deleted files that somebody reads included; 0 without
-   * a bound. Appends find it used up while budget_reserve_bytes are left.
+   * a bound, as in a store that has one: disk_bytes of forebay_store_totals. Appends find it
+   * used up while budget_reserve_bytes are left.
    */
   uint64_t budget_used_bytes;
   /**
@@ -1295,7 +1296,8 @@ typedef struct {
   uint32_t background;
   /**
    * The most bytes of disk that all files take together; no bound. Never exceeded. At least two
-   * segments and reserve_bytes. What an append does that finds it used up is its log's on_full.
+   * segments of `logs`, even if every log gets options of its own, and reserve_bytes: 32 MiB by
+   * the defaults. What an append does that finds it used up is its log's on_full.
    */
   uint64_t budget_bytes;
   /**
@@ -1552,7 +1554,8 @@ typedef struct {
    */
   int64_t upstream_offset;
   /**
-   * Times that shipping went on behind offsets which the log does not have any more.
+   * Times that shipping went on behind offsets which the log does not have any more. To Kafka:
+   * an upstream that is a log has the gap in its offsets, and none is counted here.
    */
   uint64_t gaps;
   /**

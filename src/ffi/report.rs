@@ -69,7 +69,8 @@ pub struct forebay_stats {
     /// The option budget_bytes; 0 if there is no bound.
     pub budget_bytes: u64,
     /// What is taken of it, in whole blocks, deleted files that somebody reads included; 0 without
-    /// a bound. Appends find it used up while budget_reserve_bytes are left.
+    /// a bound, as in a store that has one: disk_bytes of forebay_store_totals. Appends find it
+    /// used up while budget_reserve_bytes are left.
     pub budget_used_bytes: u64,
     /// What of it is kept back from records, so that deleting and committing work; 0 without one.
     pub budget_reserve_bytes: u64,

@@ -94,7 +94,8 @@ pub struct forebay_progress {
     pub in_flight: u64,
     /// Where upstream the last acknowledged record stands; -1 if that is not known.
     pub upstream_offset: i64,
-    /// Times that shipping went on behind offsets which the log does not have any more.
+    /// Times that shipping went on behind offsets which the log does not have any more. To Kafka:
+    /// an upstream that is a log has the gap in its offsets, and none is counted here.
     pub gaps: u64,
     /// Offsets in these gaps.
     pub gap_records: u64,
@@ -140,7 +141,7 @@ pub const FOREBAY_NOTICE_FAILED: u32 = 2;
 /// For the first time since the link was opened everything durable is acknowledged: all below
 /// `offset`.
 pub const FOREBAY_NOTICE_CAUGHT_UP: u32 = 3;
-/// Shipping went on behind `count` offsets that the log does not have any more.
+/// Shipping to Kafka went on behind `count` offsets that the log does not have any more.
 pub const FOREBAY_NOTICE_GAP: u32 = 4;
 /// `count` records of the log could not be read, damaged or deleted, and were passed over.
 pub const FOREBAY_NOTICE_UNREADABLE: u32 = 5;

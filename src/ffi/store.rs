@@ -40,7 +40,8 @@ pub struct forebay_store_options {
     /// call comes next on a log.
     pub background: u32,
     /// The most bytes of disk that all files take together; no bound. Never exceeded. At least two
-    /// segments and reserve_bytes. What an append does that finds it used up is its log's on_full.
+    /// segments of `logs`, even if every log gets options of its own, and reserve_bytes: 32 MiB by
+    /// the defaults. What an append does that finds it used up is its log's on_full.
     pub budget_bytes: u64,
     /// How much is kept back from records, so that deleting and committing find room on a full
     /// disk; 256 KiB.
