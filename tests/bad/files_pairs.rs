@@ -201,12 +201,12 @@ fn files_that_grow_while_the_log_is_opened() {
             for name in sample.names() {
                 support::image::put(&sample.image, dir.path());
                 let path = dir.path().join(&name);
+                // Opened before the log is: the log renames or removes some of its files.
+                let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
                 let done = std::sync::atomic::AtomicBool::new(false);
                 std::thread::scope(|scope| {
                     scope.spawn(|| {
                         use std::io::Write;
-                        let mut file =
-                            std::fs::OpenOptions::new().append(true).open(&path).unwrap();
                         while !done.load(std::sync::atomic::Ordering::Relaxed) {
                             file.write_all(&[0x5a; 100]).unwrap();
                             std::thread::yield_now();
