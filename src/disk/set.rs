@@ -127,20 +127,10 @@ impl SegmentSet {
         removed
     }
 
-    /// Puts a sealed segment, whose file another one has replaced, in the old one's place.
-    pub(crate) fn replace(&self, old: &Arc<Segment>, new: Arc<Segment>) {
-        {
-            let mut list = self.list.write();
-            if let Some(place) = list.iter_mut().find(|listed| Arc::ptr_eq(listed, old)) {
-                *place = new;
-            }
-        }
-        self.open.lock().retain(|segment| !Arc::ptr_eq(segment, old));
-    }
-
-    /// Puts a sealed segment in the place of several that follow one another, into whose first one
-    /// they were merged.
-    pub(crate) fn replace_all(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
+    /// Puts a sealed segment in the place of one whose file another one has replaced, or of several
+    /// that follow one another and were merged into the first one's. The caller sees to it that
+    /// they are listed.
+    pub(crate) fn replace(&self, old: &[Arc<Segment>], new: Arc<Segment>) {
         let is_old = |segment: &Arc<Segment>| old.iter().any(|other| Arc::ptr_eq(other, segment));
         {
             let mut list = self.list.write();

@@ -6,8 +6,10 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::disk::names::{self, Part};
+use crate::disk::segment::Segment;
 use crate::disk::state::State;
 use crate::disk::{Env, unlink_if_there};
 use crate::log::report::RecoveryReport;
@@ -145,15 +147,42 @@ impl Inner {
         Ok(())
     }
 
+    /// What the file of a segment takes of the disk.
+    pub(crate) fn allocated(&self, base: Offset) -> u64 {
+        let path = self.env.dir.join(names::segment_file(base, Part::Log));
+        self.env.storage.file_size(&path).map_or(0, |size| size.allocated)
+    }
+
+    /// Removes the indexes of a segment whose file is about to become another one. Caches (I5): one
+    /// that stays agrees with nothing, and is not believed.
+    pub(crate) fn drop_indexes(&self, base: Offset) {
+        for part in [Part::TimeIndex, Part::Index] {
+            let path = self.env.dir.join(names::segment_file(base, part));
+            let _ = unlink_if_there(&*self.env.storage, &path);
+        }
+    }
+
+    /// Takes note that a file of so many bytes has the name of the first of these segments, which
+    /// follow one another, and stands for all of them; `allocated` is what that one's took. Those
+    /// behind it keep their files.
+    pub(crate) fn note_replaced(&self, old: &[Arc<Segment>], bytes: u64, allocated: u64) {
+        let (Some(first), Some(last)) = (old.first(), old.last()) else { return };
+        let gone = first.base..=last.base;
+        let new = Segment::closed(first.base);
+        new.know_sealed_bytes(bytes);
+        self.segments.replace(old, Arc::new(new));
+        self.tally.file_gone(first.let_file_go(), || allocated);
+        // A flush need not sync them any more; one that is under way may, and no harm is done.
+        self.writer.lock().unsynced.retain(|data| !gone.contains(&data.base));
+    }
+
     /// Takes the segments below the start out of the log, then unlinks their files. Costs no system
     /// call where there are none.
     pub(crate) fn remove_deleted(&self, deletion: &mut Deletion) -> Result<Removed> {
         let removed = self.segments.remove_below(self.log_start_offset());
         for segment in &removed {
             let length = segment.sealed_bytes(&self.env);
-            let path = self.env.dir.join(names::segment_file(segment.base, Part::Log));
-            let bytes = || self.env.storage.file_size(&path).map_or(0, |size| size.allocated);
-            self.tally.deleted(segment.delete(), bytes);
+            self.tally.deleted(segment.delete(), || self.allocated(segment.base));
             deletion.left.push_back((segment.base, length));
         }
         if let (Some(first), Some(last)) = (removed.first(), removed.last()) {

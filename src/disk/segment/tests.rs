@@ -109,7 +109,7 @@ fn segments_that_are_removed_or_replaced_are_let_go() {
     let kept = Arc::strong_count(&list[3]);
     assert_eq!(kept, 3, "the list, the open ones and this test");
     let new = Arc::new(Segment::closed(list[2].base));
-    set.replace(&list[2], Arc::clone(&new));
+    set.replace(&[Arc::clone(&list[2])], Arc::clone(&new));
     assert!(set.holds(&new) && !set.holds(&list[2]));
     assert_eq!((Arc::strong_count(&list[2]), Arc::strong_count(&list[3])), (1, kept));
     // Who opens one that was removed meanwhile keeps it open for nobody.

@@ -9,9 +9,8 @@
 use std::sync::Arc;
 
 use crate::disk::names::{self, Part};
-use crate::disk::segment::Segment;
 use crate::disk::state::State;
-use crate::disk::{Env, index_file, unlink_if_there};
+use crate::disk::{Env, index_file};
 use crate::log::Inner;
 use crate::log::chain;
 use crate::log::compaction::Sealed;
@@ -44,24 +43,14 @@ impl Inner {
             self.remove_deleted(deletion)?;
             self.note_absorbed(base, last.next)?;
         }
-        for part in [Part::TimeIndex, Part::Index] {
-            // Caches (I5): one that stays agrees with nothing, and is not believed.
-            let path = self.env.dir.join(names::segment_file(base, part));
-            let _ = unlink_if_there(&*self.env.storage, &path);
-        }
+        self.drop_indexes(base);
         let path = self.env.dir.join(names::segment_file(base, Part::Log));
         let allocated = self.allocated(base);
         let renamed = self.env.storage.rename(&made.path, &path);
         renamed.map_err(|error| Error::io("cannot name a compacted segment", &path, error))?;
         self.env.sync_names().inspect_err(|error| self.poison(error))?;
-        let new = Segment::closed(base);
-        new.know_sealed_bytes(made.bytes);
         let old: Vec<_> = group.iter().map(|sealed| Arc::clone(&sealed.segment)).collect();
-        self.segments.replace_all(&old, Arc::new(new));
-        self.tally.file_gone(first.segment.let_file_go(), || allocated);
-        // A flush need not sync them any more; one that is under way may, and no harm is done.
-        let gone = base..last.next;
-        self.writer.lock().unsynced.retain(|data| !gone.contains(&data.base));
+        self.note_replaced(&old, made.bytes, allocated);
         for sealed in others {
             let base = sealed.segment.base;
             let allocated = self.allocated(base);
@@ -73,11 +62,6 @@ impl Inner {
         }
         let _ = index_file::write(&self.env, base, &made.entries);
         Ok(true)
-    }
-
-    fn allocated(&self, base: Offset) -> u64 {
-        let path = self.env.dir.join(names::segment_file(base, Part::Log));
-        self.env.storage.file_size(&path).map_or(0, |size| size.allocated)
     }
 
     /// Says in the synced checkpoint that what begins between these offsets may be left over.

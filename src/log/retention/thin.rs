@@ -11,9 +11,7 @@ use crate::codec::encode::{encode_gap_of, stamp};
 use crate::codec::layout::HEADER_BYTES;
 use crate::codec::seal::Seal;
 use crate::disk::names::{self, Part};
-use crate::disk::segment::Segment;
 use crate::disk::text::replace_synced;
-use crate::disk::unlink_if_there;
 use crate::log::Inner;
 use crate::log::retention::drop_oldest::Dropped;
 use crate::log::retention::rules::{Layout, Sealed};
@@ -85,12 +83,8 @@ impl Inner {
         // stop, nor an open that puts copies of torn ends back.
         self.flush_until(old.next)?;
         self.forget_tails_below(old.next)?;
-        let allocated = self.env.storage.file_size(&path).map_or(0, |size| size.allocated);
-        for part in [Part::TimeIndex, Part::Index] {
-            // Caches (I5): one that stays agrees with nothing, and is not believed.
-            let path = self.env.dir.join(names::segment_file(base, part));
-            let _ = unlink_if_there(&*self.env.storage, &path);
-        }
+        let allocated = self.allocated(base);
+        self.drop_indexes(base);
         let replaced = replace_synced(&*self.env.storage, &path, &bytes, |_| Ok(()));
         replaced.map_err(|(error, finally)| {
             if finally {
@@ -98,12 +92,7 @@ impl Inner {
             }
             error
         })?;
-        let new = Segment::closed(base);
-        new.know_sealed_bytes(bytes.len() as u64);
-        self.segments.replace(&old.segment, Arc::new(new));
-        self.tally.file_gone(old.segment.let_file_go(), || allocated);
-        // A flush need not sync it any more; one that is under way may, and no harm is done.
-        self.writer.lock().unsynced.retain(|data| data.base != base);
+        self.note_replaced(&[Arc::clone(&old.segment)], bytes.len() as u64, allocated);
         let dropped = Dropped {
             records: (old.next - base.max(self.log_start_offset())).max(0).unsigned_abs(),
             bytes: old.bytes.saturating_sub(bytes.len() as u64),

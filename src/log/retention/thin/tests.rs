@@ -5,6 +5,7 @@
 use super::*;
 use crate::codec::decode::check_header;
 use crate::codec::layout::BatchHeader;
+use crate::disk::segment::Segment;
 use crate::words::log_id::LogId;
 
 const MOST: i64 = i32::MAX as i64;
