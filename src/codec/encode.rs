@@ -9,7 +9,7 @@ use crate::codec::layout::{
 };
 use crate::codec::seal::Seal;
 use crate::codec::varint;
-use crate::words::record::NewRecord;
+use crate::words::record::{Headers, NewRecord};
 use crate::words::time::Timestamp;
 
 /// The batch became larger than the bound it was begun with.
@@ -25,6 +25,20 @@ pub(crate) struct Parts<'a, H> {
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) header_count: usize,
     pub(crate) headers: H,
+}
+
+impl<'a> Parts<'a, ()> {
+    /// Those of a record that was read.
+    #[inline]
+    pub(crate) fn of_read(
+        key: Option<&'a [u8]>,
+        value: Option<&'a [u8]>,
+        headers: Headers<'a>,
+    ) -> Parts<'a, impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone> {
+        let header_count = headers.len();
+        let headers = headers.map(|(name, value)| (name.as_bytes(), value));
+        Parts { key, value, header_count, headers }
+    }
 }
 
 /// Builds one batch in `out`, record by record.

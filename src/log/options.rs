@@ -19,7 +19,7 @@ use crate::log::memory::MemoryPlan;
 use crate::log::policy::{Hold, OnFull};
 use crate::log::validate::Validate;
 use crate::words::compression::Compression;
-use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::error::{Error, Result};
 use crate::words::limits;
 use crate::words::log_id::LogId;
 
@@ -338,7 +338,7 @@ impl LogOptions {
     /// and on the way to a broker; [`Compression::None`] unless set. Kafka's `compression.type`.
     ///
     /// It is worth most for many records in a batch: those of [`Log::append_batch`] and of a
-    /// [linger](Log::append_batch) share one. A batch that would not become smaller is stored
+    /// [`Log::linger`] share one. A batch that would not become smaller is stored
     /// plain. Batches of one log may differ: [`Log::append_batch_compressed`] says it for one.
     ///
     /// [`LogOptions::max_batch_bytes`] bounds a batch before it is compressed, so that a batch that
@@ -459,13 +459,7 @@ impl LogOptions {
     /// Refuses a codec that is not there, and a level that it has not.
     fn check_compression(&self) -> Result<()> {
         let (by, level) = (self.compression, self.compression_level);
-        if !by.is_built_in() {
-            let text = format!(
-                "compression is {0}, which is not built in: build forebay with its feature {0}",
-                by.name()
-            );
-            return Err(Error::new(ErrorKind::Unsupported, text));
-        }
+        by.check_built_in()?;
         match (by.levels(), level) {
             (_, None) => Ok(()),
             (Some((from, to)), Some(level)) if level != 0 && (from..=to).contains(&level) => Ok(()),

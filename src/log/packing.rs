@@ -10,7 +10,7 @@ use crate::codec::encode::put_header;
 use crate::codec::pack::{Packing, pack};
 use crate::log::{Inner, Log};
 use crate::words::compression::Compression;
-use crate::words::error::{Error, ErrorKind, Result};
+use crate::words::error::Result;
 use crate::words::limits;
 use crate::words::offset::Offset;
 use crate::words::record::NewRecord;
@@ -46,49 +46,40 @@ impl Log {
     }
 }
 
+/// Compresses an encoded batch, and hands on whichever of the two is smaller.
+#[inline(never)]
+pub(super) fn with_packed<T>(
+    batch: &mut [u8],
+    packing: Packing,
+    then: impl FnOnce(&mut [u8]) -> T,
+) -> T {
+    // An append inside this one finds none, and makes its own.
+    let mut packed = PACKED.try_with(RefCell::take).unwrap_or_default();
+    let done = match pack(batch, packing, &mut packed) {
+        Some(header) => {
+            put_header(&mut packed, header);
+            then(&mut packed)
+        }
+        None => then(batch),
+    };
+    if packed.capacity() <= limits::ENCODE_BUFFER_KEPT_BYTES {
+        let _ = PACKED.try_with(|kept| kept.replace(packed));
+    }
+    done
+}
+
 impl Inner {
     /// What a batch is compressed by, with `asked` for it alone.
     pub(crate) fn packing(&self, asked: Option<Compression>) -> Result<Packing> {
         let usual = self.live.packing();
         match asked {
             Some(compression) if compression != usual.compression => {
-                if !compression.is_built_in() {
-                    let text = format!(
-                        "compression {0} is not built in: build forebay with its feature {0}",
-                        compression.name()
-                    );
-                    let error = Error::new(ErrorKind::Unsupported, text).at(&self.env.dir);
-                    return Err(self.tally.refused(error));
-                }
+                let built_in = compression.check_built_in();
+                built_in.map_err(|error| self.tally.refused(error.at(&self.env.dir)))?;
                 Ok(Packing { compression, level: 0 })
             }
             _ => Ok(usual),
         }
-    }
-
-    /// Compresses an encoded batch, and appends whichever of the two is smaller.
-    #[inline(never)]
-    pub(crate) fn append_packed(
-        &self,
-        batch: &mut [u8],
-        count: i32,
-        max_timestamp: i64,
-        expected: Option<Offset>,
-        packing: Packing,
-    ) -> Result<Range<Offset>> {
-        // An append inside this one finds none, and makes its own.
-        let mut packed = PACKED.try_with(RefCell::take).unwrap_or_default();
-        let done = match pack(batch, packing, &mut packed) {
-            Some(header) => {
-                put_header(&mut packed, header);
-                self.append_finished(&mut packed, count, max_timestamp, expected)
-            }
-            None => self.append_finished(batch, count, max_timestamp, expected),
-        };
-        if packed.capacity() <= limits::ENCODE_BUFFER_KEPT_BYTES {
-            let _ = PACKED.try_with(|kept| kept.replace(packed));
-        }
-        done
     }
 
     /// The record encrypted, where the log does that.

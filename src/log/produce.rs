@@ -266,12 +266,7 @@ fn encode(
                 (base_timestamp, max_timestamp) = (timestamp, timestamp);
             }
             max_timestamp = max_timestamp.max(timestamp);
-            let parts = Parts {
-                key: record.key,
-                value: record.value,
-                header_count: record.headers.len(),
-                headers: record.headers.map(|(name, value)| (name.as_bytes(), value)),
-            };
+            let parts = Parts::of_read(record.key, record.value, record.headers);
             let delta = timestamp.wrapping_sub(base_timestamp);
             let count = encoder.count();
             encoder.push_parts(delta, count, parts).map_err(|_| {

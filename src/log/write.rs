@@ -15,6 +15,7 @@ use crate::disk::names;
 use crate::disk::segment::SegmentData;
 use crate::log::clock::{Moment, add_sample};
 use crate::log::options::FlushPolicy;
+use crate::log::packing::with_packed;
 use crate::log::stats::Appended;
 use crate::log::validate::Looks;
 use crate::log::{Inner, Log};
@@ -250,13 +251,14 @@ impl Inner {
         expected: Option<Offset>,
         packing: Packing,
     ) -> Result<Range<Offset>> {
-        if packing.compression != Compression::None {
-            return self.append_packed(batch, count, max_timestamp, expected, packing);
+        let append = |batch: &mut [u8]| self.append_finished(batch, count, max_timestamp, expected);
+        match packing.compression {
+            Compression::None => append(batch),
+            _ => with_packed(batch, packing, append),
         }
-        self.append_finished(batch, count, max_timestamp, expected)
     }
 
-    pub(crate) fn append_finished(
+    fn append_finished(
         &self,
         batch: &mut [u8],
         count: i32,

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::error::{Error, ErrorKind, Result};
+
 /// How the records of a batch are compressed. Whoever reads a batch needs its codec built in
 /// ([`Compression::is_built_in`]); whoever only carries it, as the replicator, does not.
 ///
@@ -77,6 +79,18 @@ impl Compression {
     #[inline]
     pub(crate) const fn number(self) -> i16 {
         self as i16
+    }
+
+    /// Refuses a codec that is not built in, by name.
+    pub(crate) fn check_built_in(self) -> Result<()> {
+        if self.is_built_in() {
+            return Ok(());
+        }
+        let text = format!(
+            "compression {0} is not built in: build forebay with its feature {0}",
+            self.name()
+        );
+        Err(Error::new(ErrorKind::Unsupported, text))
     }
 
     /// What a thread that compresses keeps for it, at the codec's own level.

@@ -159,12 +159,7 @@ impl Judge<'_> {
             let timestamp = times.resolve(&raw).timestamp.millis();
             let base = *base.get_or_insert(timestamp);
             highest = highest.max(timestamp);
-            let parts = Parts {
-                key: raw.key,
-                value: raw.value,
-                header_count: raw.headers.len(),
-                headers: raw.headers.map(|(name, value)| (name.as_bytes(), value)),
-            };
+            let parts = Parts::of_read(raw.key, raw.value, raw.headers);
             encoder
                 .push_parts(timestamp.wrapping_sub(base), raw.offset_delta, parts)
                 .map_err(|_| DecodeError::new("the batch would have more than 2 GiB", 8))?;

@@ -263,11 +263,7 @@ impl Inner {
 
     /// The sealed segments that are old enough, oldest first.
     fn sealed_to_compact(&self, policy: &Policy) -> Vec<Sealed> {
-        let all = self.segments.all();
-        let next = all.iter().skip(1).map(|segment| segment.base);
-        let sealed = all.iter().zip(next);
-        let mut sealed: Vec<_> =
-            sealed.map(|(segment, next)| Sealed { segment: Arc::clone(segment), next }).collect();
+        let mut sealed = self.sealed_below(Offset::MAX);
         let lag = age_millis(policy.min_compaction_lag);
         if lag > 0 {
             let old = self.with_clock(|state, now| {

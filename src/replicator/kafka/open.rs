@@ -70,6 +70,7 @@ fn greet(mut channel: Channel, with: &mut With<'_, '_>) -> Result<Node> {
 
 /// Asks the bootstrap servers in turn, beginning with the one that is due, for the topic.
 fn find(due: usize, with: &mut With<'_, '_>) -> Result<(Node, Topic)> {
+    with.settings.check_compression()?;
     let servers = with.settings.servers()?;
     let mut last: Option<Error> = None;
     for at in 0..servers.len() {

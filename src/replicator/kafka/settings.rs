@@ -97,15 +97,15 @@ impl Settings {
         }
     }
 
-    /// The bootstrap servers, host and port each, if the rest can work too.
+    /// Refuses to compress by a codec that is not built in.
+    pub(super) fn check_compression(&self) -> Result<()> {
+        self.compression.check_built_in().map_err(|error| wrong(error.what_failed()))
+    }
+
+    /// The bootstrap servers: host and port each.
     pub(super) fn servers(&self) -> Result<Vec<(String, u16)>> {
         let servers = self.bootstrap.split(',').map(str::trim).filter(|text| !text.is_empty());
         let servers = servers.map(server).collect::<Result<Vec<_>>>()?;
-        if !self.compression.is_built_in() {
-            let name = self.compression.name();
-            let text = format!("compression {name} is not built in: it is a feature of forebay");
-            return Err(wrong(text));
-        }
         match servers.is_empty() {
             true => Err(wrong("no bootstrap server is given: \"host:9092,host:9092\"")),
             false => Ok(servers),
