@@ -13,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use forebay::{
-    Error, ErrorKind, IoMode, Log, LogOptions, Media, NewRecord, Offset, OffsetSpec, RecoveryMode,
-    Timestamp,
+    Cleanup, CompactionReport, Error, ErrorKind, IoMode, Log, LogOptions, Media, NewRecord, Offset,
+    OffsetSpec, RecoveryMode, Timestamp,
 };
 use util::{MODES, at, kind, manual, scratch};
 
@@ -323,4 +323,134 @@ fn readers_and_open_segments_share_what_there_is() {
     drop(readers);
     let again: usize = read();
     assert_eq!((again, open()), (20, 16));
+}
+
+/// What a key takes of memory in a compaction, as `LogOptions::compaction_memory_bytes` says.
+const KEY_BYTES_MIN: usize = 30;
+const KEY_BYTES_MAX: usize = 46;
+
+/// How many keys are compacted: `FOREBAY_MEMORY_KEYS=1000000`, in a release build, for a million.
+fn key_count() -> usize {
+    std::env::var("FOREBAY_MEMORY_KEYS").map_or(50_000, |count| count.parse().unwrap())
+}
+
+/// A log that compacts when it is told to.
+fn keyed(mode: IoMode) -> LogOptions {
+    let options = manual(mode).segment_bytes(1 << 20).max_batch_bytes(64 << 10);
+    let options = options.media(Media::PowerSafe).cleanup(Cleanup::Compact);
+    options.min_cleanable_dirty_percent(100)
+}
+
+fn key(number: usize) -> String {
+    format!("plant/hall-7/line-3/sensor-{number:09}")
+}
+
+/// A record of each of these keys, then what seals them.
+fn write_keys(options: &LogOptions, dir: &Path, numbers: impl Iterator<Item = usize>) {
+    let log = options.clone().open(dir).unwrap();
+    let numbers: Vec<usize> = numbers.collect();
+    for some in numbers.chunks(500) {
+        let records = some.iter().map(|number| (key(*number), number.to_string()));
+        let records: Vec<_> = records.collect();
+        let records = records.iter().map(|(key, value)| NewRecord::new(value).key(key));
+        log.append_batch(records).unwrap();
+    }
+    let sealed = log.stats().segments;
+    while log.stats().segments == sealed {
+        log.append(NewRecord::new(vec![7; 60 << 10]).key("what seals")).unwrap();
+    }
+    log.flush().unwrap();
+    log.close().unwrap();
+}
+
+/// Opens the log and compacts it; what was taken at most meanwhile.
+fn compact(options: &LogOptions, dir: &Path) -> (usize, CompactionReport) {
+    peak(|| options.clone().open(dir).unwrap().compact().unwrap())
+}
+
+/// Every key is there once, at the offset of its newest record.
+fn check_keys(options: &LogOptions, dir: &Path, keys: usize) {
+    let log = options.clone().open(dir).unwrap();
+    let (mut next, mut last) = (0, -1);
+    for batch in log.reader(OffsetSpec::Earliest).unwrap() {
+        for record in batch.unwrap().records() {
+            let record = record.unwrap();
+            let offset = record.offset().get();
+            assert!(offset > last);
+            last = offset;
+            // In order of offsets: the keys that were written once, then the others.
+            let once = keys - keys.div_ceil(4);
+            let number = if next < once { next / 3 * 4 + next % 3 + 1 } else { (next - once) * 4 };
+            if number >= keys {
+                assert_eq!(record.key(), Some(&b"what seals"[..]));
+                continue;
+            }
+            let newest = if next < once { number } else { keys + number / 4 };
+            assert_eq!(offset, i64::try_from(newest).unwrap());
+            assert_eq!(record.key(), Some(key(number).as_bytes()));
+            assert_eq!(record.value(), number.to_string().as_bytes());
+            next += 1;
+        }
+    }
+    assert_eq!(next, keys, "each key is there");
+    assert!(log.verify().unwrap().is_whole());
+}
+
+/// A compaction takes what the formula says, and of that for each key what its option says, every
+/// allocation counted; one that has no room for all keys goes through the log several times, keeps
+/// its bound, and does the same.
+#[test]
+fn a_compaction_takes_no_more_memory_for_a_key_than_it_says() {
+    let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let keys = key_count();
+    let with_seal = |keys: usize| keys as u64..=keys as u64 + 1;
+    for mode in MODES {
+        let few = keyed(mode).compaction_memory_bytes(64 << 10);
+        let ample = keyed(mode).compaction_memory_bytes(keys * 200);
+        let room = (keys * 6).max(64 << 10);
+        let tight = keyed(mode).compaction_memory_bytes(room);
+        let limit = tight.memory_bytes_max(1);
+        let limited = keyed(mode).memory_limit_bytes(limit);
+        let (dir, copy) = (scratch(), scratch());
+        write_keys(&ample, dir.path(), (0..keys).chain((0..keys).step_by(4)));
+        util::copy_dir(dir.path(), copy.path());
+        let (taken, report) = compact(&ample, dir.path());
+        assert!(report.passes == 1 && with_seal(keys).contains(&report.keys), "{report:?}");
+        assert_eq!(report.records_after, report.keys, "{report:?}");
+        let superseded = report.superseded;
+        assert!(superseded >= keys.div_ceil(4) as u64, "{report:?}");
+        check_keys(&ample, dir.path(), keys);
+        // What is not keys: the same segments with few new ones, for those that are not take none.
+        write_keys(&few, dir.path(), (0..100).map(|n| n * keys / 100));
+        let (other, again) = compact(&few, dir.path());
+        assert!(again.passes == 1 && with_seal(100).contains(&again.keys), "{again:?}");
+        let by_keys = taken - other;
+        println!(
+            "{mode:?}: {keys} keys in {} segments take {by_keys} bytes, {} a million, and {other}",
+            report.segments_before,
+            by_keys as u64 * 1_000_000 / keys as u64
+        );
+        assert!(by_keys <= KEY_BYTES_MAX * keys, "{mode:?}: {keys} keys take {by_keys}");
+        assert!(by_keys >= KEY_BYTES_MIN * keys, "{mode:?}: {keys} keys take {by_keys}");
+        let names = usize::try_from(report.segments_before + 2).unwrap() * 256;
+        let most = ample.memory_bytes_max(0) + names;
+        assert!(taken <= most, "{mode:?}: {taken} of {most}");
+
+        for options in [&tight, &limited] {
+            let place = scratch();
+            util::copy_dir(copy.path(), place.path());
+            let (kept, report) = compact(options, place.path());
+            println!("{mode:?}: {} passes take {kept} bytes", report.passes);
+            assert!(report.passes > 2, "{report:?}");
+            assert_eq!(report.superseded, superseded, "{report:?}");
+            assert!(kept <= options.memory_bytes_max(0) + names, "{mode:?}: {kept}");
+            if std::ptr::eq(options, &tight) {
+                // What is copied differs, and so does the buffer for that.
+                let most = other + room + (512 << 10);
+                assert!(kept <= most, "{mode:?}: {kept} of {most}, {other} and {room}");
+            }
+            check_keys(options, place.path(), keys);
+        }
+        assert!(limited.memory_bytes_max(0) <= limit);
+    }
 }

@@ -47,7 +47,7 @@ pub struct CompactionReport {
     pub segments_before: u64,
     /// How many there are: neighbours that fit into one are merged.
     pub segments_after: u64,
-    /// Keys with a record that was new.
+    /// Keys with a record that was new; one with such records in several passes counts in each.
     pub keys: u64,
     /// How often the log was gone through: once, if
     /// [`LogOptions::compaction_memory_bytes`](crate::LogOptions::compaction_memory_bytes) has room

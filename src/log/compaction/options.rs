@@ -111,8 +111,9 @@ impl LogOptions {
     }
 
     /// The most bytes of memory in which a compaction keeps keys, 64 KiB or more; 32 MiB unless
-    /// set. A key takes 30 to 46 bytes, however long it is, and one whose records are not new
-    /// none. Where there are more keys, the log is gone through several times.
+    /// set, which has room for 700,000 at least. A key takes 30 to 46 bytes, a million 30 to 46 MB,
+    /// however long they are, and one whose records are not new none. Where there are more keys,
+    /// the log is gone through several times.
     ///
     /// With [`LogOptions::memory_limit_bytes`] it takes no more than half of what that leaves.
     pub fn compaction_memory_bytes(mut self, bytes: usize) -> LogOptions {
