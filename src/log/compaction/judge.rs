@@ -8,14 +8,14 @@
 use std::cell::Cell;
 
 use crate::codec::DecodeError;
-use crate::codec::decode::{RawRecord, RawRecords, Times};
+use crate::codec::decode::{RawRecords, Times};
 use crate::codec::encode::{BatchEncoder, Parts, put_header, stamp};
 use crate::codec::layout::{
     BatchHeader, CODEC_MASK, CONTROL, DELETE_HORIZON, LENGTH_PREFIX_BYTES, LOG_APPEND_TIME,
 };
 use crate::codec::pack::{self, Packing};
 use crate::codec::seal::Seal;
-use crate::log::compaction::map::KeyMap;
+use crate::log::compaction::map::{FETCHED, KeyHash, KeyMap};
 use crate::words::compression::Compression;
 
 /// What a pass goes by.
@@ -69,11 +69,20 @@ pub(super) fn is_of_data(header: &BatchHeader) -> bool {
     header.attributes & CONTROL == 0
 }
 
+/// What is judged of a record.
+#[derive(Clone, Copy, Debug)]
+struct Looked {
+    offset: i64,
+    key: Option<KeyHash>,
+    tombstone: bool,
+}
+
 /// Memory that is used again for each batch.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     /// The batch that was made of another one.
     pub(super) batch: Vec<u8>,
+    ahead: Vec<Looked>,
     /// For each record whether it stays.
     stays: Vec<bool>,
     /// The records of a batch that is compressed, and a batch before it is.
@@ -95,14 +104,29 @@ impl Judge<'_> {
         }
         let mut gone = Counts::default();
         let mut tombstones = false;
-        let Room { batch: made, stays: which, unpacked, plain } = room;
+        let Room { batch: made, ahead, stays: which, unpacked, plain } = room;
         which.clear();
         let records = pack::records(header, batch, unpacked)?;
-        for raw in RawRecords::new(header, records) {
-            let raw = raw?;
-            let stays = self.stays(header, &raw, &mut gone);
-            tombstones |= stays && raw.value.is_none();
-            which.push(stays);
+        let mut all = RawRecords::new(header, records);
+        loop {
+            ahead.clear();
+            for raw in all.by_ref().take(FETCHED) {
+                let raw = raw?;
+                ahead.push(Looked {
+                    offset: header.base_offset + i64::from(raw.offset_delta),
+                    key: raw.key.map(|key| self.keys.hash(key)),
+                    tombstone: raw.value.is_none(),
+                });
+            }
+            if ahead.is_empty() {
+                break;
+            }
+            self.keys.fetch(ahead.iter().filter_map(|record| record.key));
+            for record in ahead.iter() {
+                let stays = self.stays(record, &mut gone);
+                tombstones |= stays && record.tombstone;
+                which.push(stays);
+            }
         }
         counts.add(gone);
         let marked = header.attributes & DELETE_HORIZON != 0;
@@ -124,17 +148,17 @@ impl Judge<'_> {
         Ok(Left::Part)
     }
 
-    fn stays(&self, header: &BatchHeader, raw: &RawRecord<'_>, gone: &mut Counts) -> bool {
-        let offset = header.base_offset + i64::from(raw.offset_delta);
+    fn stays(&self, record: &Looked, gone: &mut Counts) -> bool {
+        let Looked { offset, key, tombstone } = *record;
         if offset >= self.end {
             return true;
         }
-        let count = match raw.key {
+        let count = match key {
             None => &mut gone.keyless,
             Some(key) if self.keys.get(key).is_some_and(|newest| newest > offset) => {
                 &mut gone.superseded
             }
-            Some(_) if raw.value.is_none() && offset < self.ripe_end => &mut gone.tombstones,
+            Some(_) if tombstone && offset < self.ripe_end => &mut gone.tombstones,
             Some(_) => return true,
         };
         *count += 1;

@@ -5,17 +5,22 @@
 //! for another pass.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hint::black_box;
 use std::mem;
+
+/// What a key is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash([u64; 2]);
 
 /// What is kept of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Slot {
-    hash: [u64; 2],
+    hash: KeyHash,
     /// Of the newest record; none at `FREE`.
     offset: i64,
 }
 
-const FREE: Slot = Slot { hash: [0; 2], offset: -1 };
+const FREE: Slot = Slot { hash: KeyHash([0; 2]), offset: -1 };
 const SLOT_BYTES: usize = size_of::<Slot>();
 
 /// So many tables, each of which grows alone: what is there twice meanwhile is small.
@@ -26,6 +31,9 @@ const SLOTS_MIN: usize = 16;
 const LOAD_MAX: (usize, usize) = (4, 5);
 /// One that may not grow any more takes so many still.
 const LOAD_LAST: (usize, usize) = (9, 10);
+
+/// So many keys are fetched together: more do not wait less.
+pub(crate) const FETCHED: usize = 64;
 
 /// The map.
 #[derive(Debug)]
@@ -67,9 +75,8 @@ impl KeyMap {
 
     /// Notes the offset of a key's newest record; offsets come in order. `false` if there is no
     /// room for one more key.
-    pub(crate) fn put(&mut self, key: &[u8], offset: i64) -> bool {
+    pub(crate) fn put(&mut self, hash: KeyHash, offset: i64) -> bool {
         debug_assert!(offset >= 0, "a batch's offsets were checked");
-        let hash = self.hash(key);
         let Some(table) = self.tables.get_mut(table_of(hash)) else { return false };
         if let Some(found) = table.find(hash).filter(|slot| slot.offset >= 0) {
             found.offset = offset;
@@ -93,28 +100,36 @@ impl KeyMap {
     }
 
     /// The offset of a key's newest record, if it has one that is new.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<i64> {
-        if self.keys == 0 {
-            return None;
-        }
-        let hash = self.hash(key);
+    pub(crate) fn get(&self, hash: KeyHash) -> Option<i64> {
         let table = self.tables.get(table_of(hash))?;
         table.look(hash).map(|slot| slot.offset)
     }
 
-    fn hash(&self, key: &[u8]) -> [u64; 2] {
+    /// Has the memory fetched that looking these keys up will touch: as one after another waits for
+    /// it, a large map takes most of its time, and all of them together wait hardly longer than
+    /// one.
+    pub(crate) fn fetch(&self, hashes: impl Iterator<Item = KeyHash>) {
+        // Loads that nothing depends on, which the processor has under way side by side.
+        let mut sum = 0;
+        for hash in hashes {
+            let Some(table) = self.tables.get(table_of(hash)) else { continue };
+            sum ^= table.slots.get(table.begin(hash)).map_or(0, |slot| slot.offset);
+        }
+        black_box(sum);
+    }
+
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
         let [first, second] = &self.hashers;
         let of = |state: &RandomState| {
             let mut hasher = state.build_hasher();
             hasher.write(key);
             hasher.finish()
         };
-        [of(first), of(second)]
+        KeyHash([of(first), of(second)])
     }
 }
 
-fn table_of(hash: [u64; 2]) -> usize {
-    let [_, second] = hash;
+fn table_of(KeyHash([_, second]): KeyHash) -> usize {
     usize::try_from(second % TABLES as u64).unwrap_or(0)
 }
 
@@ -140,20 +155,20 @@ impl Table {
     }
 
     /// Where a key's search begins: its place among the slots, however many these are.
-    fn begin(&self, [first, _]: [u64; 2]) -> usize {
+    fn begin(&self, KeyHash([first, _]): KeyHash) -> usize {
         let wide = u128::from(first) * self.slots.len() as u128;
         usize::try_from(wide >> 64).unwrap_or(0)
     }
 
     /// The slot of a key, or the free one that it would get; `None` if there is neither.
-    fn find(&mut self, hash: [u64; 2]) -> Option<&mut Slot> {
+    fn find(&mut self, hash: KeyHash) -> Option<&mut Slot> {
         let begin = self.begin(hash);
         let (before, behind) = self.slots.split_at_mut_checked(begin)?;
         let mut all = behind.iter_mut().chain(before);
         all.find(|slot| slot.offset < 0 || slot.hash == hash)
     }
 
-    fn look(&self, hash: [u64; 2]) -> Option<&Slot> {
+    fn look(&self, hash: KeyHash) -> Option<&Slot> {
         let (before, behind) = self.slots.split_at_checked(self.begin(hash))?;
         let mut all = behind.iter().chain(before);
         all.find(|slot| slot.offset < 0 || slot.hash == hash).filter(|slot| slot.offset >= 0)
@@ -174,16 +189,19 @@ mod tests {
         for offset in 0..200_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let key = format!("{}", (number >> 40) % 50_000);
-            assert!(map.put(key.as_bytes(), offset));
+            assert!(map.put(map.hash(key.as_bytes()), offset));
             expected.insert(key, offset);
         }
         assert_eq!(map.len(), expected.len());
         for key in (0..60_000).map(|key| format!("{key}")) {
-            assert_eq!(map.get(key.as_bytes()), expected.get(&key).copied(), "{key}");
+            let hash = map.hash(key.as_bytes());
+            map.fetch([hash].into_iter());
+            assert_eq!(map.get(hash), expected.get(&key).copied(), "{key}");
         }
         map.clear();
-        assert_eq!((map.len(), map.get(b"7")), (0, None));
-        assert!(map.put(b"7", 3) && map.get(b"7") == Some(3));
+        let hash = map.hash(b"7");
+        assert_eq!((map.len(), map.get(hash)), (0, None));
+        assert!(map.put(hash, 3) && map.get(hash) == Some(3));
     }
 
     /// The bound holds while a table grows, too: what is counted is what is allocated.
@@ -192,7 +210,7 @@ mod tests {
         for bytes in [400, 64 << 10, 1 << 20] {
             let mut map = KeyMap::new(bytes);
             let mut offset = 0;
-            while map.put(&i64::to_be_bytes(offset), offset) {
+            while map.put(map.hash(&i64::to_be_bytes(offset)), offset) {
                 let slots: usize = map.tables.iter().map(|table| table.slots.capacity()).sum();
                 assert_eq!(slots * SLOT_BYTES, map.bytes);
                 assert!(map.bytes <= bytes);
@@ -201,10 +219,11 @@ mod tests {
             let least = if bytes < 1000 { 1 } else { bytes / 60 };
             assert!(map.len() >= least, "{} keys in {bytes} bytes", map.len());
             for key in 0..offset {
-                assert_eq!(map.get(&key.to_be_bytes()), Some(key));
-                assert!(map.put(&key.to_be_bytes(), key + 1));
+                let hash = map.hash(&key.to_be_bytes());
+                assert_eq!(map.get(hash), Some(key));
+                assert!(map.put(hash, key + 1));
             }
-            assert_eq!(map.get(&offset.to_be_bytes()), None);
+            assert_eq!(map.get(map.hash(&offset.to_be_bytes())), None);
         }
     }
 }

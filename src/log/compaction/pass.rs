@@ -16,7 +16,7 @@ use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
 use crate::log::Inner;
 use crate::log::compaction::copy::{Copy, discard};
 use crate::log::compaction::judge::{Counts, Judge, Left, Room, is_of_data};
-use crate::log::compaction::map::KeyMap;
+use crate::log::compaction::map::{FETCHED, KeyMap};
 use crate::log::compaction::{Sealed, Tally};
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
@@ -219,16 +219,34 @@ fn note(keys: &mut KeyMap, batch: &WalkedBatch, from: Offset, unpacked: &mut Vec
     if !is_of_data(&batch.header) {
         return Noted::All;
     }
-    for raw in RawRecords::of_batch(&batch.header, &batch.bytes, unpacked) {
-        let Ok(raw) = raw else { return Noted::Undecodable };
-        let offset = batch.header.base_offset + i64::from(raw.offset_delta);
-        if let Some(key) = raw.key.filter(|_| offset >= from.get())
-            && !keys.put(key, offset)
-        {
-            return Noted::Full(offset);
+    let mut records = RawRecords::of_batch(&batch.header, &batch.bytes, unpacked);
+    let mut ahead = Vec::with_capacity(FETCHED);
+    loop {
+        let mut last = Some(Noted::All);
+        for raw in records.by_ref() {
+            let Ok(raw) = raw else {
+                last = Some(Noted::Undecodable);
+                break;
+            };
+            let offset = batch.header.base_offset + i64::from(raw.offset_delta);
+            if let Some(key) = raw.key.filter(|_| offset >= from.get()) {
+                ahead.push((keys.hash(key), offset));
+                if ahead.len() == FETCHED {
+                    last = None;
+                    break;
+                }
+            }
+        }
+        keys.fetch(ahead.iter().map(|(hash, _)| *hash));
+        for (hash, offset) in ahead.drain(..) {
+            if !keys.put(hash, offset) {
+                return Noted::Full(offset);
+            }
+        }
+        if let Some(last) = last {
+            return last;
         }
     }
-    Noted::All
 }
 
 /// Segments on their way into one file.
