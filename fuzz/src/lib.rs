@@ -36,7 +36,7 @@ macro_rules! targets {
     )*};
 }
 
-targets! { batch_decode checkpoint config index_lookup meta operations segment_recovery }
+targets! { batch_decode checkpoint compaction config index_lookup meta operations segment_recovery }
 
 /// Has the counts printed when the process ends.
 pub fn say_counts_at_exit() {

@@ -5,7 +5,7 @@
 # for safe code alone is fastest without a sanitizer; FOREBAY_FUZZ_SANITIZER=address has one.
 # FOREBAY_FUZZ_KEEP=DIR keeps what was found worth keeping there from run to run.
 
-fuzz_targets=(batch_decode checkpoint config index_lookup meta operations segment_recovery)
+fuzz_targets=(batch_decode checkpoint compaction config index_lookup meta operations segment_recovery)
 
 fuzz_build() { # sets fuzz_bin
   command -v cargo-fuzz >/dev/null || die "no cargo-fuzz (cargo install cargo-fuzz --locked)"

@@ -7,6 +7,7 @@
 
 pub(crate) mod batch_decode;
 pub(crate) mod checkpoint;
+pub(crate) mod compaction;
 pub(crate) mod config;
 #[allow(dead_code, reason = "shared with the exploration of crash states, which uses more of it")]
 pub(crate) mod crash;
@@ -26,9 +27,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 type Body = fn(&[u8]);
 
 /// The targets, by name.
-pub(crate) const TARGETS: [(&str, Body); 7] = [
+pub(crate) const TARGETS: [(&str, Body); 8] = [
     ("batch_decode", batch_decode::run),
     ("checkpoint", checkpoint::run),
+    ("compaction", compaction::run),
     ("config", config::run),
     ("index_lookup", index_lookup::run),
     ("meta", meta::run),

@@ -19,6 +19,7 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.extend(indexes());
     seeds.extend(texts());
     seeds.extend(changes());
+    seeds.extend(compactions());
     seeds.extend(workloads());
     seeds
 }
@@ -183,6 +184,52 @@ fn changes() -> Vec<Seed> {
             let change =
                 [flags | (kind & 1) << 4, kind, kind, 1, 40, 60, 7, 200, 1, 9, 3, 8, 8, 0, 90];
             seeds.push(("segment_recovery", format!("{flags}-{kind}"), change.to_vec()));
+        }
+    }
+    seeds
+}
+
+/// Segments of few keys, compacted in every setting, with one thing in between.
+fn compactions() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    // What one byte and its arguments do: see the steps of the target.
+    let between: [&[u8]; 10] = [
+        &[13, 1],
+        &[14, 6, 1, 7, 2],
+        &[15, 3],
+        &[12, 90, 4],
+        &[20, 40, 200, 6, 0, 9, 5],
+        &[21, 70, 9, 0, 0, 0, 6],
+        &[19, 3, 2, 7],
+        &[18, 1, 3, 9, 64, 8],
+        &[22, 0, 9, 22, 5, 1],
+        &[23, 2],
+    ];
+    for setting in 0..16_u8 {
+        let flags = setting << 4 | setting.wrapping_mul(5) & 15;
+        for (n, between) in
+            between.iter().enumerate().filter(|(n, _)| n % 4 == setting as usize % 4)
+        {
+            let fill = [5, setting.wrapping_mul(37), 3];
+            // A mirror's batch says two things more.
+            let tombstones = [0, 2, 1, 9, 5, 0, 10, 7, 20, 1, 6];
+            let tombstones = &tombstones[..if flags & 32 == 0 { 9 } else { 11 }];
+            let (compact, wait) = ([10, 8], [16, 110, 7, 1]);
+            let parts: [&[u8]; 12] = [
+                &[flags, setting],
+                &fill,
+                tombstones,
+                &fill,
+                &compact,
+                between,
+                &fill,
+                &wait,
+                &compact,
+                &wait,
+                &fill,
+                &compact,
+            ];
+            seeds.push(("compaction", format!("setting-{setting}-{n}"), parts.concat()));
         }
     }
     seeds
