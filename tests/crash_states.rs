@@ -115,7 +115,8 @@ fn explored(what: &str, jobs: &[Job], most: Duration, tally: &Arc<Tally>) {
 }
 
 /// V1 to V18, cut before every storage call, as far as an unoptimised build has time for it. With
-/// `FOREBAY_CRASH_STATES=N` for minutes, and at least N distinct states; with
+/// `FOREBAY_CRASH_STATES=N` until there are N distinct states, of all kinds, and for minutes at
+/// most; with
 /// `FOREBAY_CRASH_MINUTES=M` for so long, other workloads each time; with `FOREBAY_CRASH_ALL=S`
 /// all workloads of up to two operations on S kinds of disk, however long that takes.
 #[test]
@@ -129,7 +130,7 @@ fn workloads_hold_wherever_they_are_cut() {
     }
     let (tally, wanted) = (Tally::new(), number("FOREBAY_CRASH_STATES"));
     match wanted {
-        Some(_) => for_minutes(&tally),
+        Some(wanted) => until_there_are(wanted, &tally),
         None => in_seconds(&tally),
     }
     println!("{}", tally.line());
@@ -145,16 +146,23 @@ fn in_seconds(tally: &Arc<Tally>) {
 }
 
 /// First everything short in some way, then with every subset of up to twelve loose pieces, and
-/// recoveries that are cut in their turn, three deep.
-fn for_minutes(tally: &Arc<Tally>) {
-    let seconds = Duration::from_secs;
+/// recoveries that are cut in their turn, three deep. Each kind has its share of the states.
+fn until_there_are(wanted: usize, tally: &Arc<Tally>) {
+    let share = |percent: usize, seconds| {
+        tally.end_at(tally.distinct() + wanted * percent / 100);
+        Duration::from_secs(seconds)
+    };
     // The same ones each time, so that one change is judged by what the last one was: campaigns
     // look for others.
-    explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], seconds(40), tally);
-    explored("short workloads", &workloads::short(FULL, 4)[..100], seconds(40), tally);
-    explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], seconds(32), tally);
+    let most = share(40, 60);
+    explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], most, tally);
+    let most = share(40, 60);
+    explored("short workloads", &workloads::short(FULL, 4)[..100], most, tally);
+    let most = share(35, 50);
+    explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], most, tally);
+    let most = share(35, 50);
     let long: Vec<Job> = (0..32).map(|seed| workloads::long(seed, 500, LONG)).collect();
-    explored("long workloads", &long, seconds(28), tally);
+    explored("long workloads", &long, most, tally);
 }
 
 /// Nothing is left out: every call, every subset of up to twelve loose pieces. One kind of disk of

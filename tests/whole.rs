@@ -42,6 +42,7 @@ mod rules;
 mod script;
 #[path = "whole/shrink.rs"]
 mod shrink;
+#[allow(dead_code, reason = "shared with crash_states")]
 #[path = "crash_states/tally.rs"]
 mod tally;
 #[allow(dead_code, reason = "shared with crash_states")]

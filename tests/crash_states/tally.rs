@@ -50,6 +50,8 @@ pub(crate) struct Tally {
     enough: AtomicBool,
     from: Instant,
     until: Mutex<Option<Instant>>,
+    /// So many images are enough.
+    wanted: AtomicUsize,
     jobs: AtomicUsize,
 }
 
@@ -63,6 +65,7 @@ impl Tally {
             enough: AtomicBool::new(false),
             from: Instant::now(),
             until: Mutex::default(),
+            wanted: AtomicUsize::new(usize::MAX),
             jobs: AtomicUsize::new(0),
         })
     }
@@ -116,9 +119,16 @@ impl Tally {
         *self.until.lock().unwrap() = Some(Instant::now() + most);
     }
 
+    /// It ends with so many distinct states, too.
+    pub(crate) fn end_at(&self, distinct: usize) {
+        self.wanted.store(distinct, Ordering::Relaxed);
+    }
+
     pub(crate) fn over(&self) -> bool {
         let until = *self.until.lock().unwrap();
-        self.enough.load(Ordering::Relaxed) || until.is_some_and(|end| Instant::now() > end)
+        self.enough.load(Ordering::Relaxed)
+            || until.is_some_and(|end| Instant::now() > end)
+            || self.distinct() >= self.wanted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn fail(&self, line: &impl fmt::Display, broken: Violation) {
