@@ -95,7 +95,7 @@ fn show(line: &Line) {
         println!("  {name}: {} bytes", bytes.len());
     }
     println!("  {:?}", image.slot());
-    println!("  {:?}", image.slot().map(|slot| image.chain(&slot.id, slot.start)));
+    println!("  {:?}", image.slot().map(|slot| image.chain(&slot)));
     let batches: Vec<_> = model.from(0).map(|batch| (batch.base, batch.end())).collect();
     println!("  durable {}, batches {batches:?}, {:?}", model.durable, model.followers);
     let log = drive::options(&line.setup).open_on(&disk, image::DIR).unwrap();

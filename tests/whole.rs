@@ -1,12 +1,13 @@
 //! The whole crate in one simulation: a store of logs, their rules, consumers, a replicator,
 //! clocks, options that change, faults, from one seed; ended before its calls to the storage, and
-//! again while it recovers; judged by books that are kept outside the crate (V1 to V8, V11 to V18;
+//! again while it recovers; judged by books that are kept outside the crate (V1 to V8, V11 to V19;
 //! I1 to I20).
 //!
 //! `whole/script.rs` has the language of workloads and of the line that reproduces a failure,
 //! `rules.rs` the options of logs, `books.rs` what was promised, `drive.rs` and `work.rs` run a
-//! workload, `link.rs` is the upstream, `judge.rs` checks one state, `explore.rs` makes the states,
-//! `shrink.rs` shortens a line. The laws are those of `crash_states/laws.rs`. A line that failed
+//! workload, `ways.rs` has the ways of appending, `link.rs` is the upstream, `judge.rs` checks one
+//! state, `compacted.rs` what may be gone of it, `explore.rs` makes the states, `shrink.rs`
+//! shortens a line. The laws are those of `crash_states/laws.rs`. A line that failed
 //! goes into `seeds.txt` and is replayed here for ever.
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +21,8 @@
 mod before;
 #[path = "whole/books.rs"]
 mod books;
+#[path = "whole/compacted.rs"]
+mod compacted;
 #[path = "whole/drive.rs"]
 mod drive;
 #[path = "whole/explore.rs"]
@@ -45,6 +48,8 @@ mod shrink;
 #[allow(dead_code, reason = "shared with crash_states")]
 #[path = "crash_states/tally.rs"]
 mod tally;
+#[path = "whole/ways.rs"]
+mod ways;
 #[allow(dead_code, reason = "shared with crash_states")]
 #[path = "crash_states/words.rs"]
 mod words;
@@ -113,6 +118,16 @@ fn lines_that_once_failed_hold() {
     }
 }
 
+/// What of compaction and compression was met.
+fn met_line() -> String {
+    let [logs, tombstones, upstreams, batches] =
+        compacted::MET.each_ref().map(|count| count.load(Ordering::Relaxed));
+    format!(
+        "compacted: {logs} logs, {tombstones} without a tombstone, {upstreams} upstreams; \
+         compressed: {batches} batches"
+    )
+}
+
 /// Two threads take seeds in order until there are enough states, or time is up.
 fn seeds(
     from: u64,
@@ -136,8 +151,9 @@ fn seeds(
     });
 }
 
-/// V1 to V18 over workloads by chance. With `FOREBAY_WHOLE_STATES=N` at least N distinct states,
-/// always the same ones; with `FOREBAY_WHOLE_MINUTES=M` for so long, others each time.
+/// V1 to V19 over workloads by chance. With `FOREBAY_WHOLE_STATES=N` at least N distinct states,
+/// always the same ones; with `FOREBAY_WHOLE_MINUTES=M` for so long, others each time. With
+/// `FOREBAY_WHOLE_ONE_IN=N` ends come at one moment in N: more workloads, fewer states of each.
 #[test]
 fn a_store_holds_wherever_it_is_ended() {
     if let Some(minutes) = asked("FOREBAY_WHOLE_MINUTES") {
@@ -148,9 +164,12 @@ fn a_store_holds_wherever_it_is_ended() {
         Some(wanted) => seeds(1, WIDE, &tally, |tally, _| tally.distinct() as u64 >= wanted),
         None => seeds(1, SHORT, &tally, |_, done| done >= 6),
     }
-    println!("whole: {} workloads, {}", tally.workloads(), tally.line());
+    println!("whole: {} workloads, {}; {}", tally.workloads(), tally.line(), met_line());
     must_hold(&tally, Plant::Nothing);
     assert!(tally.distinct() > 100, "{}", tally.line());
+    let met = |nth: usize| compacted::MET[nth].load(Ordering::Relaxed);
+    assert!(met(0) > 0, "nothing was compacted: {}", met_line());
+    assert!(met(3) > 0 || !cfg!(feature = "zstd"), "nothing was compressed: {}", met_line());
 }
 
 /// States are told from each other in rounds of three minutes, so that memory stays bounded.
@@ -159,12 +178,13 @@ fn campaign(minutes: u64) {
     let end = from + Duration::from_secs(60 * minutes);
     let mut seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() << 20;
     println!("from seed {seed}");
+    let effort = Effort { one_in: asked("FOREBAY_WHOLE_ONE_IN").unwrap_or(WIDE.one_in), ..WIDE };
     let mut total = (0, 0, 0);
     while Instant::now() < end {
         let tally = Tally::new();
         let left = end.saturating_duration_since(Instant::now()).min(Duration::from_secs(180));
         tally.end_after(left);
-        seeds(seed, WIDE, &tally, |_, _| false);
+        seeds(seed, effort, &tally, |_, _| false);
         must_hold(&tally, Plant::Nothing);
         seed += tally.workloads() as u64;
         total =
@@ -174,13 +194,15 @@ fn campaign(minutes: u64) {
     let seconds = from.elapsed().as_secs();
     println!(
         "whole: {workloads} workloads, {distinct} distinct states, {recovered} recovered, 0 \
-         broken laws, in {seconds} s"
+         broken laws, in {seconds} s; {}",
+        met_line()
     );
 }
 
 /// A work of every kind, for faults at its calls.
 const EVERYTHING: &str = "mapped strict safe fresh seed=3 logs=123568 open=2 room=0 \
-    ops=a0-1.a1-2.g1.c1-1-9.s2-9-0.g2.y2-0.a3-3.g4.f3.F.D4.a4-0.m.L1-3.R1.d2-4.g5.o.a5-1.k.a2-1 \
+    ops=a0-1.a1-2.g1.c1-1-9.s2-9-0.g2.y2-0.a3-3.g4.f3.F.D4.a4-0.m.L1-3.R1.d2-4.g5.o.a5-1.\
+    L0-11.g0.A0-3-4.g0.C0.l0-7-1.l4-1-2.s0-9-0.l4-4-6.k.a2-1 \
     at=0 cuts=";
 
 /// V12, V13: every kind of fault at the calls of a work of every kind, and a life behind it. With
@@ -260,6 +282,12 @@ fn ignored_syncs_of_checkpoints_are_found() {
 #[test]
 fn flushes_that_never_were_are_missed() {
     is_found(Plant::Oracle, false);
+}
+
+/// The oracle itself: told of no compaction, it misses what went.
+#[test]
+fn compactions_that_are_not_known_are_missed() {
+    is_found(Plant::Compaction, false);
 }
 
 /// The line of a failure is read as it was written, and runs the same twice.

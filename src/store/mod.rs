@@ -209,7 +209,8 @@ impl Store {
 
     /// Closes all logs and the store, for all handles: their later calls say
     /// [`Closed`](ErrorKind::Closed). What was appended is durable when it returns; in a log that a
-    /// killed process had left, and that was not opened since, only what that one had flushed.
+    /// killed process had left, or a close of the store that failed, and that was not opened since,
+    /// only what had been flushed by then.
     ///
     /// Dropping the last handle of the store and of its logs does the same, but cannot report an
     /// error. Closing a closed store does nothing.

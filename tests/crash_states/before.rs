@@ -27,7 +27,7 @@ impl Before {
         let clean = slot.as_ref().is_some_and(|slot| image.is_clean(slot));
         let closed = slot.as_ref().is_some_and(|slot| image.is_closed(slot));
         let restored = slot.as_ref().filter(|_| !clean).map_or(0, |slot| image.restore(slot));
-        let chain = slot.as_ref().map(|slot| image.chain(&slot.id, slot.start));
+        let chain = slot.as_ref().map(|slot| image.chain(slot));
         let segments = image.segment_names().len();
         let slots_damaged = image.slots_damaged();
         let asides = image.asides().into_keys().map(str::to_owned).collect();
@@ -44,10 +44,11 @@ impl Before {
             let told = (
                 report.ends_restored,
                 report.checkpoint_slots_damaged,
-                report.segments_deleted,
+                (report.segments_deleted, report.segments_merged),
                 report.checkpoint_lost || report.set_aside_failed || report.rewriting_in_place,
             );
-            let counted = (self.restored, self.slots_damaged, chain.segments_below, false);
+            let segments = (chain.segments_below, chain.segments_merged);
+            let counted = (self.restored, self.slots_damaged, segments, false);
             laws::v18_the_numbers_agree(&told, &counted, report)?;
         }
         laws::v5_no_offset_is_used_again(seen, self.slot.as_ref())

@@ -34,6 +34,8 @@ pub(crate) struct Slot {
     pub(crate) last: (i64, i64, u32),
     /// Copies of ends of segments: base, position and bytes. The first two are put back.
     pub(crate) tails: Vec<(i64, usize, Vec<u8>)>,
+    /// From where to where segments were merged last.
+    merged: Option<(i64, i64)>,
 }
 
 /// Where the chain of whole batches ends, and what lies behind.
@@ -50,6 +52,8 @@ pub(crate) struct Chain {
     pub(crate) segments_behind: u64,
     /// Segments that lie wholly below the log start.
     pub(crate) segments_below: u64,
+    /// Segments that were merged into the one before them, and are left over.
+    pub(crate) segments_merged: u64,
     /// The files that what lies behind has to be found in afterwards, without trailing zeros.
     pub(crate) asides: BTreeMap<String, Vec<u8>>,
 }
@@ -132,12 +136,17 @@ impl Image {
     }
 
     /// Follows the batches from the segment that holds `start` on.
-    pub(crate) fn chain(&self, id: &[u8; 16], start: i64) -> Chain {
-        let names = self.segment_names();
+    pub(crate) fn chain(&self, slot: &Slot) -> Chain {
+        let (id, start) = (&slot.id, slot.start);
+        let mut names = self.segment_names();
+        let all = names.len();
+        self.leave_out_merged(&mut names, slot);
+        let segments_merged = (all - names.len()) as u64;
         let first = names.partition_point(|(_, base)| *base <= start).saturating_sub(1);
         // A first segment above the start hangs on nothing.
         let end = names.get(first).map_or(start, |(_, base)| start.min(*base));
-        let mut chain = Chain { end, segments_below: first as u64, ..Chain::default() };
+        let segments_below = first as u64;
+        let mut chain = Chain { end, segments_below, segments_merged, ..Chain::default() };
         let mut broken = false;
         let mut tails = Vec::new();
         for (name, base) in names.into_iter().skip(first) {
@@ -174,6 +183,28 @@ impl Image {
         let records = |(tail, from): (&[u8], i64)| records_in(tail, id, from.max(end));
         chain.records_behind = tails.into_iter().map(records).sum();
         chain
+    }
+
+    /// Leaves out the files that were merged into the one before them: the slot says from where to
+    /// where that was, and the first of them reaches over the next one's base, once it is in place.
+    fn leave_out_merged(&self, names: &mut Vec<(String, i64)>, slot: &Slot) {
+        let Some((from, to)) = slot.merged else { return };
+        let is_merged = |base: i64| from < base && base < to;
+        let Some(next) = names.iter().map(|(_, base)| *base).find(|base| is_merged(*base)) else {
+            return;
+        };
+        let Some(bytes) = self.files.get(&format!("{from:020}.log")) else { return };
+        let (mut end, mut used) = (from, 0);
+        while let Some(length) = whole(&bytes[used..], &slot.id) {
+            if base_of(&bytes[used..]) != end {
+                break;
+            }
+            end += i64::from(i32_at(bytes, used + 23)) + 1;
+            used += length;
+        }
+        if end > next {
+            names.retain(|(_, base)| !is_merged(*base));
+        }
     }
 }
 
@@ -227,6 +258,12 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
     if bytes.len() < length || length < 176 || crc(&CRC_32, body) != u32_at(bytes, length - 4) {
         return None;
     }
+    let (tails, rest) = tails(body);
+    // Flag 256: how far the log was compacted comes behind the copies.
+    let compacted = bytes[6] & 1 != 0;
+    let most = if compacted { 25 + 16 * usize::from(body[rest + 24]) } else { 0 };
+    assert_eq!(rest + most, body.len(), "a slot ends behind its copies and its compactions");
+    let merged = compacted.then(|| (i64_at(body, rest + 8), i64_at(body, rest + 16)));
     Some(Slot {
         clean: bytes[7] & 1 != 0,
         number: i64_at(bytes, 12) as u64,
@@ -234,17 +271,21 @@ fn slot(bytes: &[u8]) -> Option<Slot> {
         start: i64_at(bytes, 52),
         recovery_point: i64_at(bytes, 60),
         last: (i64_at(bytes, 84), i64_at(bytes, 92), u32_at(bytes, 100)),
-        tails: tails(body),
+        tails,
+        merged,
     })
 }
 
-/// The copies of ends in a whole slot: behind the samples of the clock and the consumers.
-fn tails(body: &[u8]) -> Vec<(i64, usize, Vec<u8>)> {
+/// The copies of ends in a whole slot, behind the samples of the clock and the consumers; and what
+/// comes behind them.
+fn tails(body: &[u8]) -> (Vec<(i64, usize, Vec<u8>)>, usize) {
     let mut at = 169 + usize::from(body[168]) * 16;
     let consumers = u16::from_be_bytes([body[at], body[at + 1]]);
     at += 2;
     for _ in 0..consumers {
+        let has_metadata = body[at + 8] & 2 != 0;
         at += 10 + usize::from(body[at + 9]);
+        at += if has_metadata { 1 + usize::from(body[at]) } else { 0 };
     }
     let count = body[at];
     at += 1;
@@ -255,8 +296,7 @@ fn tails(body: &[u8]) -> Vec<(i64, usize, Vec<u8>)> {
         tails.push((i64_at(body, at), i64_at(body, at + 8) as usize, bytes));
         at += 20 + length;
     }
-    assert_eq!(at, body.len(), "a slot ends behind its copies");
-    tails
+    (tails, at)
 }
 
 pub(crate) fn base_of(bytes: &[u8]) -> i64 {

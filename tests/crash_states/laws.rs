@@ -91,6 +91,17 @@ pub(crate) fn v1_no_acknowledged_record_is_lost(seen: &Seen, duty: &Duty<'_>) ->
 /// V2: every record returned was handed to append with that offset; batches are whole or absent;
 /// offsets rise without a gap from the log start.
 pub(crate) fn v2_only_what_was_appended(batch: &RecordBatch, expected: i64, model: &Model) -> Law {
+    let gone = v2_what_is_left(batch, expected, model)?;
+    holds(2, gone.is_empty(), || format!("{batch:?} lacks the records at {gone:?}"))
+}
+
+/// V2 for a batch that a compaction may have taken records of: it has the offsets that it had, and
+/// what is left is what was appended. The offsets that have no record any more.
+pub(crate) fn v2_what_is_left(
+    batch: &RecordBatch,
+    expected: i64,
+    model: &Model,
+) -> Result<Vec<i64>, Violation> {
     let (base, next) = (batch.base_offset().get(), batch.next_offset().get());
     let Some((truth, _)) = model.at(expected) else {
         return broken(2, format!("offset {expected} was never appended, batch {base}..{next}"));
@@ -98,29 +109,33 @@ pub(crate) fn v2_only_what_was_appended(batch: &RecordBatch, expected: i64, mode
     holds(2, (base, next) == (truth.base, truth.end()), || {
         format!("batch {base}..{next} instead of {}..{}", truth.base, truth.end())
     })?;
-    let from = usize::try_from(expected - base).unwrap_or(0);
-    let mut records = batch.records();
-    for (nth, content) in truth.records.iter().enumerate().skip(from) {
-        let offset = base + nth as i64;
-        match records.next() {
-            Some(Ok(record)) => {
-                let found = Content {
-                    timestamp: record.timestamp().millis(),
-                    key: record.key().map(<[u8]>::to_vec),
-                    value: (!record.is_tombstone()).then(|| record.value().to_vec()),
-                    headers: record
-                        .headers()
-                        .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
-                        .collect(),
-                };
-                holds(2, record.offset().get() == offset && found == *content, || {
-                    format!("offset {offset} is {found:?}, {content:?} was appended")
-                })?;
-            }
-            other => return broken(2, format!("offset {offset}: {other:?}")),
-        }
+    let (mut due, mut gone) = (expected, Vec::new());
+    for record in batch.records() {
+        let Ok(record) = record else {
+            return broken(2, format!("behind offset {due}: {record:?}"));
+        };
+        let offset = record.offset().get();
+        holds(2, (due..next).contains(&offset), || {
+            format!("{offset} in {base}..{next}, where {due} or a later one is due")
+        })?;
+        gone.extend(due..offset);
+        let content = &truth.records[usize::try_from(offset - base).unwrap()];
+        let found = Content {
+            timestamp: record.timestamp().millis(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: (!record.is_tombstone()).then(|| record.value().to_vec()),
+            headers: record
+                .headers()
+                .map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec)))
+                .collect(),
+        };
+        holds(2, found == *content, || {
+            format!("offset {offset} is {found:?}, {content:?} was appended")
+        })?;
+        due = offset + 1;
     }
-    holds(2, records.next().is_none(), || format!("too many records in {base}..{next}"))
+    gone.extend(due..next);
+    Ok(gone)
 }
 
 /// V3: what is recovered is a prefix of what was appended, and holds all that was acknowledged.

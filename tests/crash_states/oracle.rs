@@ -134,7 +134,7 @@ fn rot(cut: &Disk, duty: &Duty<'_>, setup: &Setup) -> Law {
     or_broken(17, log.close())?;
     let image = Image::take(cut);
     let Some(slot) = image.slot() else { return Ok(()) };
-    let chain = image.chain(&slot.id, slot.start);
+    let chain = image.chain(&slot);
     let batches = chain.segments.iter().flat_map(|segment| {
         segment.batches.iter().map(move |batch| (segment.name.as_str(), batch))
     });

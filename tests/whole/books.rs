@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Batch, Content, Follower, Model};
-use super::rules::{NAMES, UPLINK, budget, may_start};
+use super::rules::{Cleaning, NAMES, UPLINK, budget, cleaning, is_keyed, may_start};
 use super::script::Ground;
 use super::words::mix;
 use super::work::CONSUMERS;
@@ -36,11 +36,16 @@ pub(crate) struct Book {
     born: Vec<(i64, u64)>,
     /// Thinning may have taken records below this offset.
     pub(crate) thinned_below: i64,
+    /// Below which offsets compaction may have taken records, and since when by the true clock.
+    compacted: Vec<(i64, u64)>,
+    /// Below it tombstones are old enough to go.
+    pub(crate) ripe_below: i64,
     /// An earlier log of the name may be back after a cut, as its deletion has failed.
     pub(crate) blurred: bool,
     /// What the uplink's committed offset may be.
     pub(crate) linked: BTreeSet<i64>,
-    /// A killed process had it open, and nobody since: no flush or close of the store covers it.
+    /// A killed process had it open, or a close has failed, and nobody had it since: no flush or
+    /// close of the store covers it.
     pub(crate) unopened: bool,
     /// Consumers that were deleted, which a power cut may bring back.
     left: BTreeMap<&'static str, Vec<i64>>,
@@ -55,6 +60,8 @@ impl Book {
             rules: [rule; 2],
             born: Vec::new(),
             thinned_below: 0,
+            compacted: Vec::new(),
+            ripe_below: 0,
             blurred: false,
             linked: BTreeSet::new(),
             unopened: false,
@@ -73,6 +80,30 @@ impl Book {
     /// One past the last record that may be there.
     pub(crate) fn highest(&self) -> i64 {
         self.model.pending.as_ref().map_or(self.model.end(), Batch::end)
+    }
+
+    /// Compaction may have taken records below this offset.
+    pub(crate) fn compacted_below(&self) -> i64 {
+        self.compacted.last().map_or(0, |(below, _)| *below)
+    }
+
+    /// From now on compaction may take what is old enough.
+    fn may_compact(&mut self, Cleaning { lag, tombstones }: Cleaning, now_ms: u64) {
+        let old = self.older_than(now_ms, lag.as_millis() as u64).min(self.highest());
+        let below = if lag.is_zero() { self.highest() } else { old };
+        if below > self.compacted_below() {
+            self.compacted.push((below, now_ms));
+        }
+        let is_ripe = |(_, at): &&(i64, u64)| now_ms - at >= tombstones.as_millis() as u64;
+        let ripe = self.compacted.iter().rfind(is_ripe);
+        self.ripe_below = self.ripe_below.max(ripe.map_or(0, |(below, _)| *below));
+    }
+
+    /// The next batch, of so many records with so many bytes together.
+    pub(crate) fn next_batch(&self, seed: u64, records: usize, bytes: usize) -> Batch {
+        let model = &self.model;
+        let plain = Batch::new(seed, model.number, model.end(), records, bytes);
+        if self.rules.into_iter().any(is_keyed) { keyed(plain) } else { plain }
     }
 
     pub(crate) fn pend(&mut self, batch: Batch, now_ms: u64) {
@@ -170,6 +201,11 @@ impl Book {
             (self.model.start, self.model.start_asked) = (known, asked);
         }
         self.born.retain(|(of, _)| *of <= end);
+        // What is cut was not synced, and only what is was looked at.
+        for (below, _) in &mut self.compacted {
+            *below = (*below).min(end);
+        }
+        self.ripe_below = self.ripe_below.min(end);
         self.blurred = false;
         self.there = There::Yes;
         self.unopened = kill;
@@ -202,8 +238,29 @@ impl Book {
         let flags = u64::from(self.blurred) << 4 | u64::from(self.unopened) << 5;
         let there = self.there as u64 | flags | self.life << 8;
         let linked = self.linked.iter().fold(0, |hash, one| mix(hash ^ *one as u64));
-        mix(self.model.obligations() ^ mix(there ^ mix(linked ^ self.thinned_below as u64)))
+        let compacted = mix(self.compacted_below() as u64) ^ self.ripe_below as u64;
+        let gone = mix(self.thinned_below as u64 ^ mix(compacted));
+        mix(self.model.obligations() ^ mix(there ^ mix(linked ^ gone)))
     }
+}
+
+/// The same with keys of which there are few, and values that a codec makes smaller.
+fn keyed(batch: Batch) -> Batch {
+    let mut records = batch.records.to_vec();
+    for (nth, record) in records.iter_mut().enumerate() {
+        let chance = mix(batch.hash ^ nth as u64);
+        // Some that no other record has: those stay.
+        let key = if chance.is_multiple_of(5) { batch.hash } else { chance >> 8 & 7 };
+        record.key = Some(format!("key {key}").into_bytes());
+        if let Some(value) = &mut record.value {
+            let half = value.len() / 2;
+            value[half..].fill(b'=');
+        }
+        if chance.is_multiple_of(7) {
+            record.value = None;
+        }
+    }
+    Batch { records: records.into(), ..batch }
 }
 
 /// At most what a record takes in a batch.
@@ -226,6 +283,8 @@ pub(crate) struct Books {
     pub(crate) faulty: bool,
     /// What the oracle is told that never was: a planted fault.
     pub(crate) planted: bool,
+    /// A planted fault: no compaction is known.
+    pub(crate) forgetful: bool,
 }
 
 impl Books {
@@ -239,6 +298,7 @@ impl Books {
             budget_max: budget(ground, ground.room),
             faulty: false,
             planted: false,
+            forgetful: false,
         }
     }
 
@@ -248,13 +308,16 @@ impl Books {
 
     /// Before anything is done: how far rules and want of room may move the starts.
     pub(crate) fn before(&mut self) {
-        let now_ms = self.now_ms;
+        let (now_ms, forgetful) = (self.now_ms, self.forgetful);
         for book in self.logs.iter_mut().filter(|book| book.there != There::No) {
             for rule in book.rules {
                 let may = may_start(book, rule, now_ms).min(book.highest());
                 book.model.start_asked = book.model.start_asked.max(may);
                 if rule == 6 {
                     book.thinned_below = book.highest();
+                }
+                if let Some(cleaning) = cleaning(rule).filter(|_| !forgetful) {
+                    book.may_compact(cleaning, now_ms);
                 }
             }
         }

@@ -33,6 +33,8 @@ pub(crate) enum Plant {
     Lie(Ignored),
     /// The oracle is told of flushes that never were.
     Oracle,
+    /// The oracle is told of no compaction.
+    Compaction,
 }
 
 /// Looks at the disk before every changing call, with the operation and the call's number in it.
@@ -105,6 +107,7 @@ impl World {
             stop: Arc::default(),
         };
         world.books().planted = plant == Plant::Oracle;
+        world.books().forgetful = plant == Plant::Compaction;
         world.watch();
         world
     }

@@ -8,9 +8,10 @@ use forebay::{ErrorKind, Log, Offset, OffsetSpec, Store};
 
 use super::before::Before;
 use super::books::{Book, Books, There};
+use super::compacted::{self, Left, Walk};
 use super::laws::{self, Duty, Law, Seen, Violation, broken, or_broken};
 use super::link;
-use super::model::{Batch, Content};
+use super::model::Content;
 use super::rules::{NAMES, RESERVE_BYTES, STORE, UPLINK, options};
 use super::script::Ground;
 use super::words::{How, Kept};
@@ -184,30 +185,21 @@ fn linked(seen: &Seen, book: &Book) -> Law {
     }
 }
 
-/// Reads a log from its start, comparing every record. Batches that thinning may have taken count
-/// as seen; which they are is told too.
-pub(crate) fn look(log: &Log, book: &Book) -> Result<(Seen, Vec<i64>), Violation> {
-    let (start, model) = (log.log_start_offset().get(), &book.model);
-    let (mut expected, mut batches, mut thinned) = (start, Vec::new(), Vec::new());
-    let mut pass = |expected: &mut i64, to: i64, batches: &mut Vec<(i64, i64)>| {
-        while let Some(gone) = model.from(*expected).next().filter(|one| one.end() <= to) {
-            if gone.end() > book.thinned_below {
-                break;
-            }
-            thinned.push(gone.base);
-            batches.push((gone.base, gone.end()));
-            *expected = gone.end();
-        }
-    };
+/// Reads a log from its start, comparing every record. Batches that thinning or a compaction may
+/// have taken count as seen; what is left is told too.
+pub(crate) fn look(log: &Log, book: &Book) -> Result<(Seen, Left), Violation> {
+    let start = log.log_start_offset().get();
+    let mut walk = Walk::new(book, start);
     for next in or_broken(2, log.reader(OffsetSpec::Earliest))? {
-        let batch = or_broken(2, next)?;
-        pass(&mut expected, batch.base_offset().get(), &mut batches);
-        laws::v2_only_what_was_appended(&batch, expected, model)?;
-        expected = batch.next_offset().get();
-        batches.push((batch.base_offset().get(), expected));
+        walk.batch(&or_broken(2, next)?)?;
     }
     let end = log.log_end_offset().get();
-    pass(&mut expected, end, &mut batches);
+    walk.pass(end);
+    let Walk { expected: read, left, .. } = walk;
+    compacted::v19_only_what_is_superseded_goes(book, &left, end)?;
+    // As far as it could be read.
+    let all = book.model.from(start).take_while(|batch| batch.end() <= read);
+    let batches = all.map(|batch| (batch.base, batch.end())).collect();
     let seen = Seen {
         start,
         end,
@@ -216,7 +208,7 @@ pub(crate) fn look(log: &Log, book: &Book) -> Result<(Seen, Vec<i64>), Violation
         consumers: log.consumers(),
         report: log.recovery().clone(),
     };
-    Ok((seen, thinned))
+    Ok((seen, left))
 }
 
 /// The books of who goes on from here.
@@ -272,8 +264,8 @@ fn alive(store: &Store, at: usize, books: &mut Books) -> Law {
     };
     books.logs[at].there = There::Yes;
     let now_ms = books.now_ms;
-    let model = &books.logs[at].model;
-    let made = Batch::new(!model.seed, model.number, model.end(), 2, 120);
+    let book = &books.logs[at];
+    let made = book.next_batch(!book.model.seed, 2, 120);
     books.logs[at].pend(made.clone(), now_ms);
     books.before();
     match log.append_batch(made.records.iter().map(Content::to_new)) {

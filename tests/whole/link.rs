@@ -3,6 +3,7 @@
 //! Whatever breaks, the mirror holds the log's own records, in order, each once, none missing that
 //! the log still has; and what the replicator has committed is durable there (I16, I17).
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use forebay::{
 };
 
 use super::books::{Book, Books};
+use super::compacted::{MET, Newest};
 use super::laws::{self, Law, Violation, broken, or_broken};
 use super::rules::UPLINK;
 
@@ -182,23 +184,33 @@ pub(crate) fn compare(upstream: &Disk, at: usize, book: &Book) -> Law {
     let copy = upstream.kill();
     // Its source is known to the mirror itself.
     let log = or_broken(13, mirror_options().open_on(&copy, &dir))?;
-    let mut next = 0;
+    let newest = Newest::below(book, book.highest());
+    let may_lack = |offset: i64| {
+        newest.may_lack(offset).map(drop).map_err(|broken| {
+            let what = format!("upstream, of a log from {}: {}", book.model.start, broken.what);
+            Violation { law: 1, what }
+        })
+    };
+    let (mut next, mut gaps) = (0, 0);
     for batch in or_broken(2, log.reader(OffsetSpec::Earliest))? {
         let batch = or_broken(2, batch)?;
         let (base, end) = (batch.base_offset().get(), batch.next_offset().get());
-        if base != next && (book.model.start.max(book.thinned_below).max(next)) < base {
-            let start = book.model.start;
-            return broken(1, format!("upstream lacks {next}..{base}, the log begins at {start}"));
-        }
+        let begun = book.model.start.max(book.thinned_below);
+        let missing = begun.max(next)..base;
+        gaps = gaps.max(u64::from(!missing.is_empty()));
+        missing.into_iter().try_for_each(may_lack)?;
         if end > book.model.durable {
             let durable = book.model.durable;
             return broken(5, format!("upstream has {base}..{end}, durable is {durable} (I16)"));
         }
         if base >= book.model.batches.first().map_or(0, |first| first.base) {
-            laws::v2_only_what_was_appended(&batch, base, &book.model)?;
+            let gone = laws::v2_what_is_left(&batch, base, &book.model)?;
+            gaps = gaps.max(u64::from(!gone.is_empty()));
+            gone.into_iter().try_for_each(may_lack)?;
         }
         next = end;
     }
+    MET[2].fetch_add(gaps, Ordering::Relaxed);
     let end = log.log_end_offset().get();
     match book.linked() {
         Some(linked) if linked > end.max(book.model.start) => {

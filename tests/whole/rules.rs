@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use forebay::{FlushPolicy, Hold, Log, LogOptions, Media, OnFull, Store, StoreOptions};
+use forebay::{
+    Cleanup, Compression, FlushPolicy, Hold, Log, LogOptions, Media, OnFull, Store, StoreOptions,
+};
 
 use super::books::Book;
 use super::script::Ground;
@@ -19,6 +21,7 @@ pub(crate) const RESERVE_BYTES: u64 = 16 << 10;
 
 const AGE: Duration = Duration::from_secs(60);
 const LIMIT_BYTES: u64 = 6000;
+const BOTH_RECORDS: u64 = 24;
 
 fn base(ground: &Ground) -> LogOptions {
     Log::options()
@@ -51,8 +54,52 @@ fn log(ground: &Ground, rule: u16) -> LogOptions {
             .hold(Hold::Each(vec![UPLINK.to_owned()]))
             .hold_limit_bytes(4 * LIMIT_BYTES),
         8 => log.flush(FlushPolicy::EveryAppend).hold(everyone).on_full(OnFull::DropOldest),
-        _ => log.retention_records(4).hold(Hold::Any(vec!["w".to_owned(), UPLINK.to_owned()])),
+        9 => log.retention_records(4).hold(Hold::Any(vec!["w".to_owned(), UPLINK.to_owned()])),
+        10 => packed(log, Compression::Zstd),
+        11 => cleaned(rule, log).flush(FlushPolicy::EveryBytes(2000)),
+        12 => packed(cleaned(rule, log), Compression::Lz4).min_cleanable_dirty_percent(100),
+        13 => packed(cleaned(rule, log), Compression::Zstd)
+            .cleanup(Cleanup::Both)
+            .retention_records(BOTH_RECORDS)
+            .min_cleanable_dirty_percent(20),
+        _ => cleaned(rule, log).budget_bytes(own_budget(ground)).min_cleanable_dirty_percent(100),
     }
+}
+
+/// By this codec, where it is built in.
+fn packed(log: LogOptions, codec: Compression) -> LogOptions {
+    if codec.is_built_in() { log.compression(codec) } else { log }
+}
+
+/// How a log is compacted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cleaning {
+    /// A record is so old before it goes, and a tombstone stays so long.
+    pub(crate) lag: Duration,
+    pub(crate) tombstones: Duration,
+}
+
+/// What the rules of this number say about compaction, if they have it.
+pub(crate) fn cleaning(rule: u16) -> Option<Cleaning> {
+    let (lag, tombstones) = match rule {
+        11 => (0, 30),
+        12 => (10, 0),
+        13 => (0, 0),
+        14 => (0, 600),
+        _ => return None,
+    };
+    let (lag, tombstones) = (Duration::from_secs(lag), Duration::from_secs(tombstones));
+    Some(Cleaning { lag, tombstones })
+}
+
+fn cleaned(rule: u16, log: LogOptions) -> LogOptions {
+    let Some(Cleaning { lag, tombstones }) = cleaning(rule) else { return log };
+    log.cleanup(Cleanup::Compact).min_compaction_lag(lag).delete_retention(tombstones)
+}
+
+/// Whether records under these rules have keys that others have as well.
+pub(crate) fn is_keyed(rule: u16) -> bool {
+    rule >= 10
 }
 
 fn own_budget(ground: &Ground) -> u64 {
@@ -94,6 +141,7 @@ pub(crate) fn may_start(book: &Book, rule: u16, now_ms: u64) -> i64 {
             .min(uplink.max(book.with_behind(4 * LIMIT_BYTES)))
             .max(if book.linked().is_some() { uplink } else { start }),
         9 => book.holders(&["w"]).into_iter().max().unwrap_or(end),
+        13 => end - BOTH_RECORDS as i64,
         _ => start,
     }
 }

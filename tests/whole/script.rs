@@ -57,9 +57,15 @@ pub(crate) enum Verb {
     Space,
     Descriptors,
     Read,
+    /// Compacts a log.
+    Compact,
+    /// A batch to a log, in a shape, by a codec of its own.
+    Pack,
+    /// The records of a batch one by one through a linger: the log, the shape, how it is ended.
+    Linger,
 }
 
-const VERBS: [(Verb, char, usize); 29] = [
+const VERBS: [(Verb, char, usize); 32] = [
     (Verb::Append, 'a', 2),
     (Verb::Roll, 'g', 1),
     (Verb::Flush, 'f', 1),
@@ -89,6 +95,9 @@ const VERBS: [(Verb, char, usize); 29] = [
     (Verb::Space, 'S', 1),
     (Verb::Descriptors, 'Q', 1),
     (Verb::Read, 'z', 1),
+    (Verb::Compact, 'C', 1),
+    (Verb::Pack, 'A', 3),
+    (Verb::Linger, 'l', 3),
 ];
 
 /// A number behind [`Verb::Space`] and [`Verb::Descriptors`] that lifts the bound.
@@ -165,7 +174,8 @@ pub(crate) struct Line {
 impl fmt::Display for Ground {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let disk = self.disk.to_string().replace(" manual ", " ");
-        let logs: String = self.logs.iter().map(u16::to_string).collect();
+        let digit = |rule: &u16| char::from_digit(u32::from(*rule), 36);
+        let logs: String = self.logs.iter().filter_map(digit).collect();
         write!(f, "{disk} logs={logs} open={} room={}", self.open, self.room)
     }
 }
@@ -195,7 +205,7 @@ impl FromStr for Line {
             after(word, name)?.parse().map_err(|_| format!("no number: {word}"))
         };
         let rules = after(logs, "logs=")?;
-        let rules: Option<Vec<u32>> = rules.chars().map(|digit| digit.to_digit(10)).collect();
+        let rules: Option<Vec<u32>> = rules.chars().map(|digit| digit.to_digit(36)).collect();
         let logs = rules.ok_or_else(|| format!("no rules: {logs}"))?;
         let ops = after(ops, "ops=")?;
         let ops: Result<Vec<Op>, String> =
@@ -211,7 +221,7 @@ impl FromStr for Line {
 }
 
 /// How many rules there are: see `rules.rs`.
-pub(crate) const RULES: u64 = 10;
+pub(crate) const RULES: u64 = 15;
 /// Logs of a store here.
 pub(crate) const LOGS: usize = 6;
 
@@ -228,7 +238,7 @@ pub(crate) fn any(seed: u64, length: u64) -> Line {
         policy: Policy::Manual,
         seed,
     };
-    let logs = (0..LOGS).map(|_| chance.below(RULES) as u16).collect();
+    let logs = (0..LOGS).map(|_| rule(&mut chance)).collect();
     let (open, room) = (1 + chance.below(4) as usize, chance.below(3) as u16);
     let faults = chance.below(2) == 0;
     // Few logs are busy at a time, or nothing of interest happens to any.
@@ -238,10 +248,17 @@ pub(crate) fn any(seed: u64, length: u64) -> Line {
     Line { ground: Ground { disk, logs, open, room }, ops, at: 0, cuts: Vec::new() }
 }
 
+/// The rules of a log: those that compact more often than others.
+fn rule(chance: &mut Chance) -> u16 {
+    let rule = chance.below(RULES + 3);
+    (if rule < RULES { rule } else { rule - 4 }) as u16
+}
+
 fn one(chance: &mut Chance, faults: bool, busy: &[u16]) -> Op {
+    let other = rule(chance);
     let mut below = |bound: u64| chance.below(bound) as u16;
     let log = if below(5) == 0 { below(6) } else { busy[usize::from(below(busy.len() as u64))] };
-    let (verb, rest) = match below(if faults { 92 } else { 84 }) {
+    let (verb, rest) = match below(if faults { 104 } else { 96 }) {
         0..26 => (Verb::Append, [below(8), 0]),
         26..32 => (Verb::Roll, [0, 0]),
         32..37 => (Verb::Flush, [0, 0]),
@@ -258,7 +275,7 @@ fn one(chance: &mut Chance, faults: bool, busy: &[u16]) -> Op {
         59..63 => (Verb::Ship, [below(10), below(5)]),
         63 => return op(Verb::EndUpstream, [below(50), 0, 0]),
         64..66 => (Verb::Hold, [0, 0]),
-        66..68 => (Verb::Rules, [below(RULES), 0]),
+        66..68 => (Verb::Rules, [other, 0]),
         68 => return op(Verb::Room, [below(3), 0, 0]),
         69..71 => return op(Verb::Reopen, [0; 3]),
         71..74 => return op(Verb::Kill, [0; 3]),
@@ -268,9 +285,12 @@ fn one(chance: &mut Chance, faults: bool, busy: &[u16]) -> Op {
         80 => return op(Verb::Jump, [below(5), 0, 0]),
         81 => return op(Verb::Right, [0; 3]),
         82..84 => (Verb::Read, [0, 0]),
-        84..89 => return op(Verb::Fault, [below(14), below(6), 1 + below(8) / 6 * 3]),
-        89 => return op(Verb::Space, [below(8), 0, 0]),
-        90 => return op(Verb::Space, [UNBOUNDED, 0, 0]),
+        84..89 => (Verb::Compact, [0, 0]),
+        89..92 => (Verb::Pack, [below(8), below(5)]),
+        92..96 => (Verb::Linger, [below(8), below(10)]),
+        96..101 => return op(Verb::Fault, [below(14), below(6), 1 + below(8) / 6 * 3]),
+        101 => return op(Verb::Space, [below(8), 0, 0]),
+        102 => return op(Verb::Space, [UNBOUNDED, 0, 0]),
         _ => {
             let bound = if below(2) == 0 { UNBOUNDED } else { below(12) };
             return op(Verb::Descriptors, [bound, 0, 0]);

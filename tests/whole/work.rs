@@ -5,17 +5,17 @@ use std::time::Duration;
 use forebay::{Consumer, ConsumerOptions, ErrorKind, Log, Offset, Visibility};
 
 use super::books::There;
+use super::compacted::{self, Newest, Walk};
 use super::drive::World;
 use super::judge;
 use super::laws::{self, Law, Violation, broken};
 use super::link::{self, Break};
-use super::model::{Batch, Content};
 use super::rules::{NAMES, budget, options};
 use super::script::{Op, Verb};
 use super::words::mix;
 
 /// Records of a batch, and their bytes together.
-const SHAPES: [(usize, usize); 8] =
+pub(crate) const SHAPES: [(usize, usize); 8] =
     [(1, 40), (3, 900), (2, 1700), (1, 1000), (5, 200), (1, 0), (2, 3000), (7, 70)];
 
 /// The consumers of a log: names, and whether they see only durable records.
@@ -25,8 +25,12 @@ impl World {
     pub(crate) fn work(&mut self, op: &Op) -> Law {
         let [one, two, three] = op.numbers;
         let at = usize::from(one) % NAMES.len();
+        let shape = SHAPES[usize::from(two) % SHAPES.len()];
         match op.verb {
-            Verb::Append => self.append(at, SHAPES[usize::from(two) % SHAPES.len()]),
+            Verb::Append => self.append(at, shape),
+            Verb::Pack => self.pack(at, shape, three),
+            Verb::Linger => self.linger(at, shape, three),
+            Verb::Compact => self.compact(at),
             Verb::Roll => (0..4).try_for_each(|_| self.append(at, (2, 1700))),
             Verb::Flush => self.flush(at),
             Verb::FlushAll => self.flush_all(),
@@ -77,51 +81,6 @@ impl World {
             Ok(()) => Ok(()),
             Err(error) => self.failed(what, &error),
         }
-    }
-
-    fn append(&mut self, at: usize, (records, bytes): (usize, usize)) -> Law {
-        let Some(log) = self.log(at)? else { return Ok(()) };
-        let (batch, failed_before) = {
-            let mut books = self.books();
-            let (now_ms, faulty) = (books.now_ms, books.faulty);
-            let book = &mut books.logs[at];
-            let model = &book.model;
-            let batch = Batch::new(model.seed, model.number, model.end(), records, bytes);
-            book.pend(batch.clone(), now_ms);
-            let failed = faulty && book.model.sync_failed;
-            books.before();
-            (batch, failed)
-        };
-        let got = log.append_batch(batch.records.iter().map(Content::to_new));
-        let (before, end) = (batch.base, log.log_end_offset().get());
-        let every = {
-            let mut books = self.books();
-            let book = &mut books.logs[at];
-            if end == batch.end() {
-                book.model.pending = None;
-                book.model.batches.push(batch);
-            } else {
-                book.unpend();
-            }
-            // It may have begun before the failure, and another handle be poisoned.
-            if failed_before && self.held[at].is_some() {
-                laws::v12_a_failed_sync_poisons("append", &got)?;
-            }
-            matches!(book.rules, [1, 1] | [8, 8])
-        };
-        if let Ok(range) = &got {
-            if (range.start.get(), range.end.get()) != (before, end) {
-                return broken(5, format!("appended at {range:?}, expected {before}..{end}"));
-            }
-            if every {
-                self.book(at, |book| book.model.durable = end);
-            }
-        }
-        if let Err(error) = &got {
-            laws::v14_full_is_an_error(error, before, &log)?;
-            self.refused("append", error)?;
-        }
-        self.observe(at, &log)
     }
 
     fn flush(&mut self, at: usize) -> Law {
@@ -233,16 +192,17 @@ impl World {
             let Some(batch) = polled else { break };
             let durable = log.durable_offset().get();
             self.book(at, |book| {
-                let gap = batch.base_offset().get() <= book.thinned_below;
                 let from = from.max(log.log_start_offset().get());
-                let from = if gap { from.max(batch.base_offset().get()) } else { from };
                 if CONSUMERS[which].1 {
                     book.model.durable = book.model.durable.max(batch.next_offset().get());
                     if batch.next_offset().get() > durable {
                         return broken(5, format!("{batch:?} was shown, durable is {durable}"));
                     }
                 }
-                laws::v2_only_what_was_appended(&batch, from, &book.model)
+                let mut walk = Walk::new(book, from);
+                walk.batch(&batch)?;
+                let newest = Newest::below(book, book.highest());
+                walk.left.gone.iter().try_for_each(|gone| newest.may_lack(*gone).map(drop))
             })?;
         }
         let position = consumer.position();
@@ -374,15 +334,28 @@ impl World {
         self.held.fill(None);
         let Some(store) = self.store.take() else { return Ok(()) };
         match store.close() {
-            Ok(()) => {
-                for book in self.books().logs.iter_mut().filter(|book| book.is_covered()) {
-                    book.settle();
-                }
-            }
+            Ok(()) => self.settle(),
             Err(error) if error.kind() == ErrorKind::Closed => {}
-            Err(error) => self.failed("closing the store", &error)?,
+            Err(error) => {
+                self.unsettle();
+                self.failed("closing the store", &error)?;
+            }
         }
         self.open().map(drop)
+    }
+
+    /// The store was closed.
+    pub(crate) fn settle(&self) {
+        for book in self.books().logs.iter_mut().filter(|book| book.is_covered()) {
+            book.settle();
+        }
+    }
+
+    /// That failed: what a log had then is none of the next one's, until that opens it.
+    pub(crate) fn unsettle(&self) {
+        for book in self.books().logs.iter_mut().filter(|book| book.there == There::Yes) {
+            book.unopened = true;
+        }
     }
 
     fn read(&mut self, at: usize) -> Law {
@@ -391,9 +364,11 @@ impl World {
             return Ok(());
         }
         let book = self.book(at, |book| book.clone());
-        let (seen, _) = judge::look(&log, &book)?;
-        if book.thinned_below == 0 {
+        let (seen, left) = judge::look(&log, &book)?;
+        if book.thinned_below == 0 && book.compacted_below() == 0 {
             laws::v7_an_index_is_a_cache(&log, &seen, &book.model)?;
+        } else {
+            compacted::v7_an_index_is_a_cache(&log, (seen.start, seen.end), &left)?;
         }
         match log.verify() {
             // A power cut may have torn the slot that was being written.
