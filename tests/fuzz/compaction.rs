@@ -68,6 +68,10 @@ struct World {
     many: bool,
     /// Bytes may change.
     flips: bool,
+    /// A file as it was before its bytes changed, and as it is since.
+    flipped: Option<(String, Vec<u8>, Vec<u8>)>,
+    /// What was damaged and is not any more may have two records of a key.
+    healed: bool,
 }
 
 impl World {
@@ -104,7 +108,21 @@ impl World {
         let table = Table::default();
         let (reader, now, number, many) = (None, 0, 0, flags & 128 != 0);
         let flips = more & 8 != 0;
-        World { options, disk, log, reader, table, mirror, by_itself, now, number, many, flips }
+        World {
+            options,
+            disk,
+            log,
+            reader,
+            table,
+            mirror,
+            by_itself,
+            now,
+            number,
+            many,
+            flips,
+            flipped: None,
+            healed: false,
+        }
     }
 
     fn log(&self) -> &Log {
@@ -123,6 +141,7 @@ impl World {
             15 => self.close(),
             16 => self.wait(input),
             17 => self.retain(),
+            18 if self.flipped.is_some() => self.heal(),
             18 => self.flip(input),
             19 => self.fail(input),
             20 | 21 => self.cut(input),
@@ -263,6 +282,9 @@ impl World {
         }
         past();
         assert_eq!(report.damaged_segments, 0, "{report:?}");
+        if self.healed {
+            return;
+        }
         Table::one_of_each_key(&found, below);
         let left = found.iter().filter(|record| record.offset < below).count() as u64;
         // Records below the log start may stay, where nobody reads them.
@@ -310,6 +332,7 @@ impl World {
     fn close(&mut self) {
         let log = self.log.take().unwrap();
         self.reader = None;
+        self.flipped = None;
         let closed = log.close();
         assert!(closed.is_ok() || self.table.damaged, "{closed:?}");
         self.open(self.table.end);
@@ -324,6 +347,9 @@ impl World {
     fn reopen_at(&mut self, next: Disk, durable: i64) {
         self.reader = None;
         self.log = None;
+        if self.table.damaged {
+            self.flipped = None;
+        }
         self.disk = next;
         self.open(durable);
     }
@@ -359,9 +385,23 @@ impl World {
             return;
         }
         let place = usize::from(place) % bytes.len();
+        let before = bytes.clone();
         bytes[place] ^= by;
+        self.flipped = (!self.table.damaged).then(|| (path.clone(), before, bytes.clone()));
         self.table.damaged = true;
         self.disk.write_file(&path, &bytes);
+    }
+
+    /// The bytes are what they were: what could not be read was there all the time.
+    fn heal(&mut self) {
+        let Some((path, before, since)) = self.flipped.take() else { return };
+        if self.disk.read_file(&path).is_none_or(|now| now != since) {
+            return;
+        }
+        self.disk.write_file(&path, &before);
+        self.table.damaged = false;
+        self.healed = true;
+        self.reopen(self.disk.kill());
     }
 
     /// Compacts while a call fails, and goes on.

@@ -81,6 +81,8 @@ pub(crate) struct Compacting {
 struct Progress {
     /// Up to here it was tried to make room.
     tried: Offset,
+    /// Up to here the log was gone through, whether or not all of it could be read.
+    passed: Offset,
 }
 
 /// A compaction's turn.
@@ -202,8 +204,8 @@ impl Log {
             let text = "the log is not one that is compacted: see LogOptions::cleanup";
             return Err(Error::invalid(text).at(&inner.env.dir));
         }
-        let turn = inner.compacting.begin();
-        inner.compact_now(&turn, &policy)
+        let mut turn = inner.compacting.begin();
+        inner.compact_now(&mut turn, &policy)
     }
 }
 
@@ -222,9 +224,9 @@ impl Inner {
         if !policy.cleanup.compacts() {
             return Ok(None);
         }
-        let Some(turn) = self.compacting.try_begin() else { return Ok(None) };
-        match self.is_dirty(&policy) {
-            true => self.compact_now(&turn, &policy).map(Some),
+        let Some(mut turn) = self.compacting.try_begin() else { return Ok(None) };
+        match self.is_dirty(&policy, turn.progress.passed) {
+            true => self.compact_now(&mut turn, &policy).map(Some),
             false => Ok(None),
         }
     }
@@ -242,13 +244,14 @@ impl Inner {
         if std::mem::replace(&mut turn.progress.tried, end) >= end {
             return false;
         }
-        let done = self.compact_now(&turn, &policy);
+        let done = self.compact_now(&mut turn, &policy);
         done.is_ok_and(|report| report.bytes_after < report.bytes_before)
     }
 
-    /// Whether more of the sealed bytes is new than the options allow.
-    fn is_dirty(&self, policy: &Policy) -> bool {
-        let cleaned = self.with_clock(|state, _| state.compaction.cleaned);
+    /// Whether more of the sealed bytes is new than the options allow. What is below `passed` is
+    /// not new: a log with lasting damage is not gone through again for nothing.
+    fn is_dirty(&self, policy: &Policy, passed: Offset) -> bool {
+        let cleaned = self.with_clock(|state, _| state.compaction.cleaned).max(passed);
         let (mut dirty, mut all) = (0_u64, 0_u64);
         for sealed in self.sealed_to_compact(policy) {
             let bytes = sealed.segment.sealed_bytes(&self.env);
@@ -290,7 +293,7 @@ impl Inner {
         }
     }
 
-    fn compact_now(&self, _: &Turn<'_>, policy: &Policy) -> Result<CompactionReport> {
+    fn compact_now(&self, turn: &mut Turn<'_>, policy: &Policy) -> Result<CompactionReport> {
         self.check_open()?;
         self.check_stopped()?;
         self.check_refusal()?;
@@ -310,6 +313,7 @@ impl Inner {
         self.forget_tails_below(end)?;
         let mut tally = Tally::default();
         self.run_passes(end, policy, &mut tally, &mut report)?;
+        turn.progress.passed = end;
         self.merge_small(&self.sealed_below(end), &mut tally)?;
         let after = self.sealed_below(end);
         report.segments_after = after.len() as u64;
@@ -337,6 +341,7 @@ impl Inner {
             let state = &state.compaction;
             (state.cleaned, ripe_end(&state.moments, now, retention))
         });
+        let mut all_whole = true;
         loop {
             let filled = self.fill(&mut keys, &self.sealed_below(end), (from.min(end), end))?;
             report.keys += keys.len() as u64;
@@ -354,7 +359,8 @@ impl Inner {
             let mut sealed = self.sealed_below(end);
             sealed.retain(|segment| segment.segment.base < filled.end);
             let whole = self.rewrite_all(&sealed, &judge, tally)? && filled.whole;
-            self.note_cleaned(filled.end, whole, retention)?;
+            all_whole &= whole;
+            self.note_cleaned(filled.end, all_whole, retention)?;
             report.passes += 1;
             report.cleaned_offset = filled.end;
             if filled.end >= end {
@@ -383,11 +389,11 @@ impl Inner {
         self.change_state(|state| {
             let now = self.clock.noted(&*self.env.storage);
             let compaction = &mut state.compaction;
-            compaction.cleaned = compaction.cleaned.max(end);
             if whole {
+                compaction.cleaned = compaction.cleaned.max(end);
                 add_moment(compaction, ClockSample { offset: end, log_clock: now }, retention);
             }
-            Ok(((), true))
+            Ok(((), whole))
         })
     }
 }
