@@ -26,8 +26,8 @@ impl Log {
     /// the codec is the same, else the codec's own.
     ///
     /// # Errors
-    /// As [`Log::append_batch`]; [`Unsupported`](ErrorKind::Unsupported) for a codec that is not
-    /// built in: nothing was appended.
+    /// As [`Log::append_batch`]; [`Unsupported`](crate::ErrorKind::Unsupported) for a codec that is
+    /// not built in: nothing was appended.
     ///
     /// # Examples
     /// ```

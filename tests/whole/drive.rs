@@ -11,6 +11,7 @@ use forebay::simulation::{Call, CallKind, Disk, Fault, Ignored, Profile};
 use forebay::{Error, ErrorKind, Log, Store};
 
 use super::books::{Book, Books, There};
+use super::image::Image;
 use super::judge::{self, Level};
 use super::laws::{self, Law, Violation, broken};
 use super::link::Machine;
@@ -343,7 +344,9 @@ impl World {
             }
             Err(error) => {
                 let open = self.held.iter().flatten().count();
-                let full = new || open >= self.ground.open;
+                // One that has no checkpoint yet is made, as a new one is.
+                let made = || Image::of(&self.disk, &judge::dir_of(at)).slot().is_none();
+                let full = new || open >= self.ground.open || made();
                 let judged = if full {
                     self.refused("opening", &error)
                 } else {
