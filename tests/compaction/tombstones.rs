@@ -182,3 +182,32 @@ fn a_clock_that_is_set_late_makes_no_tombstone_old() {
         assert!(!world.has(tombstone));
     }
 }
+
+/// Damage that heals, as a bit error that passes: what a compaction could not read is cleaned by a
+/// later one, before the tombstone behind it goes.
+#[test]
+fn a_deleted_key_stays_deleted_when_what_was_damaged_can_be_read_again() {
+    for mode in MODES {
+        let mut world = World::new(mode);
+        let old = world.log.append(NewRecord::new("value").key("gone")).unwrap().get();
+        world.seal();
+        let tombstone = world.log.append(NewRecord::tombstone("gone")).unwrap().get();
+        world.seal();
+        world.log.flush().unwrap();
+        let path = format!("{DIR}/{:020}.log", 0);
+        let whole = world.disk.read_file(&path).unwrap();
+        let mut damaged = whole.clone();
+        damaged[70] ^= 1;
+        world.disk.write_file(&path, &damaged);
+        assert_eq!(world.log.compact().unwrap().damaged_segments, 1);
+        world.disk.write_file(&path, &whole);
+        assert!(world.has(old) && world.has(tombstone), "it can be read again");
+        for _ in 0..3 {
+            world.seal();
+            world.log.compact().unwrap();
+            assert!(!world.has(old), "the tombstone is known still");
+            world.pass(DAY + HOUR);
+        }
+        assert!(!world.has(tombstone));
+    }
+}
