@@ -154,13 +154,13 @@ fn until_there_are(wanted: usize, tally: &Arc<Tally>) {
     };
     // The same ones each time, so that one change is judged by what the last one was: campaigns
     // look for others.
-    let most = share(40, 60);
+    let most = share(30, 60);
     explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], most, tally);
-    let most = share(40, 60);
+    let most = share(30, 60);
     explored("short workloads", &workloads::short(FULL, 4)[..100], most, tally);
-    let most = share(35, 50);
+    let most = share(30, 50);
     explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], most, tally);
-    let most = share(35, 50);
+    let most = share(30, 50);
     let long: Vec<Job> = (0..32).map(|seed| workloads::long(seed, 500, LONG)).collect();
     explored("long workloads", &long, most, tally);
 }
