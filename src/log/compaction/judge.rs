@@ -108,13 +108,15 @@ impl Judge<'_> {
         which.clear();
         let records = pack::records(header, batch, unpacked)?;
         let mut all = RawRecords::new(header, records);
+        // Nothing is looked up where no key is new.
+        let hash = |key| if self.keys.len() > 0 { self.keys.hash(key) } else { KeyHash::default() };
         loop {
             ahead.clear();
             for raw in all.by_ref().take(FETCHED) {
                 let raw = raw?;
                 ahead.push(Looked {
                     offset: header.base_offset + i64::from(raw.offset_delta),
-                    key: raw.key.map(|key| self.keys.hash(key)),
+                    key: raw.key.map(hash),
                     tombstone: raw.value.is_none(),
                 });
             }

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::mem;
 
 /// What a key is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyHash([u64; 2]);
 
 /// What is kept of a key.

@@ -16,7 +16,7 @@ use crate::disk::walk::{Gaps, Step, WalkedBatch, Walker};
 use crate::log::Inner;
 use crate::log::compaction::copy::{Copy, discard};
 use crate::log::compaction::judge::{Counts, Judge, Left, Room, is_of_data};
-use crate::log::compaction::map::{FETCHED, KeyMap};
+use crate::log::compaction::map::{FETCHED, KeyHash, KeyMap};
 use crate::log::compaction::{Sealed, Tally};
 use crate::words::error::{ErrorKind, Result};
 use crate::words::offset::Offset;
@@ -45,7 +45,7 @@ impl Inner {
         sealed: &[Sealed],
         (from, end): (Offset, Offset),
     ) -> Result<Filled> {
-        let (mut whole, mut unpacked) = (true, Vec::new());
+        let (mut whole, mut looking) = (true, Looking::default());
         for segment in sealed.iter().filter(|segment| segment.next > from) {
             let Some(data) = self.open_alone(segment)? else {
                 whole = false;
@@ -55,7 +55,7 @@ impl Inner {
             while walker.next_offset() < segment.next {
                 match walker.next(&data, &self.env.seal)? {
                     Step::Batch(batch) if batch.header.next_offset() <= from.get() => {}
-                    Step::Batch(batch) => match note(keys, &batch, from, &mut unpacked) {
+                    Step::Batch(batch) => match note(keys, &batch, from, &mut looking) {
                         Noted::All => {}
                         Noted::Undecodable => whole = false,
                         Noted::Full(end) => return Ok(Filled { end: Offset::new(end), whole }),
@@ -215,38 +215,43 @@ enum Noted {
     Full(i64),
 }
 
-fn note(keys: &mut KeyMap, batch: &WalkedBatch, from: Offset, unpacked: &mut Vec<u8>) -> Noted {
+/// Memory that is used again for each batch.
+#[derive(Default)]
+struct Looking {
+    unpacked: Vec<u8>,
+    /// Keys to note, and the offsets of their records.
+    ahead: Vec<(KeyHash, i64)>,
+}
+
+fn note(keys: &mut KeyMap, batch: &WalkedBatch, from: Offset, looking: &mut Looking) -> Noted {
     if !is_of_data(&batch.header) {
         return Noted::All;
     }
+    let Looking { unpacked, ahead } = looking;
     let mut records = RawRecords::of_batch(&batch.header, &batch.bytes, unpacked);
-    let mut ahead = Vec::with_capacity(FETCHED);
-    loop {
-        let mut last = Some(Noted::All);
-        for raw in records.by_ref() {
+    let (mut noted, mut more) = (Noted::All, true);
+    while more {
+        more = false;
+        ahead.clear();
+        for raw in records.by_ref().take(FETCHED) {
+            more = raw.is_ok();
             let Ok(raw) = raw else {
-                last = Some(Noted::Undecodable);
+                noted = Noted::Undecodable;
                 break;
             };
             let offset = batch.header.base_offset + i64::from(raw.offset_delta);
             if let Some(key) = raw.key.filter(|_| offset >= from.get()) {
                 ahead.push((keys.hash(key), offset));
-                if ahead.len() == FETCHED {
-                    last = None;
-                    break;
-                }
             }
         }
         keys.fetch(ahead.iter().map(|(hash, _)| *hash));
-        for (hash, offset) in ahead.drain(..) {
+        for &(hash, offset) in ahead.iter() {
             if !keys.put(hash, offset) {
                 return Noted::Full(offset);
             }
         }
-        if let Some(last) = last {
-            return last;
-        }
     }
+    noted
 }
 
 /// Segments on their way into one file.
