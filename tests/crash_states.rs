@@ -148,21 +148,17 @@ fn in_seconds(tally: &Arc<Tally>) {
 /// First everything short in some way, then with every subset of up to twelve loose pieces, and
 /// recoveries that are cut in their turn, three deep. Each kind has its share of the states.
 fn until_there_are(wanted: usize, tally: &Arc<Tally>) {
-    let share = |percent: usize, seconds| {
-        tally.end_at(tally.distinct() + wanted * percent / 100);
-        Duration::from_secs(seconds)
+    let part = |what, jobs: &[Job], seconds| {
+        tally.end_at(tally.distinct() + wanted * 3 / 10);
+        explored(what, jobs, Duration::from_secs(seconds), tally);
     };
     // The same ones each time, so that one change is judged by what the last one was: campaigns
     // look for others.
-    let most = share(30, 60);
-    explored("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], most, tally);
-    let most = share(30, 60);
-    explored("short workloads", &workloads::short(FULL, 4)[..100], most, tally);
-    let most = share(30, 50);
-    explored("workloads with a fault", &workloads::faults(WIDE, 3)[..700], most, tally);
-    let most = share(30, 50);
+    part("short workloads, sampled", &workloads::short(WIDE, 3)[..1000], 60);
+    part("short workloads", &workloads::short(FULL, 4)[..100], 60);
+    part("workloads with a fault", &workloads::faults(WIDE, 3)[..700], 50);
     let long: Vec<Job> = (0..32).map(|seed| workloads::long(seed, 500, LONG)).collect();
-    explored("long workloads", &long, most, tally);
+    part("long workloads", &long, 50);
 }
 
 /// Nothing is left out: every call, every subset of up to twelve loose pieces. One kind of disk of
